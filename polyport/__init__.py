@@ -1,0 +1,3 @@
+"""Polyport: a small OpenStack-compatible cloud for network functions, in one process."""
+
+__version__ = "0.1.0"

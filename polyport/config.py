@@ -1,0 +1,103 @@
+"""The configuration: one frozen value, read once, passed to whoever needs it, never global.
+
+Read from a TOML file (`polyport up --config FILE`); every field has a default that fits one machine. Unknown keys are
+refused, so that a misspelt one is noticed.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from polyport.errors import Invalid
+
+
+class ConfigError(Invalid):
+    """The configuration {path} is not valid: {reason}."""
+
+
+class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    port: int = 8774
+    public_url: str | None = None
+    """What clients are told in catalog and links; from the request's Host header where not set."""
+    most_body_bytes: int = 1 << 20
+    token_hours: float = 24.0
+
+
+class HypervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    driver: Literal["qemu", "fake"] = "qemu"
+    acceleration: Literal["auto", "kvm", "tcg"] = "auto"
+    emulator: str = "qemu-system-x86_64"
+    run_as: str = ""
+    """`uid:gid` QEMU drops to after start; empty: it keeps the agent's user."""
+
+
+class DataplaneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    driver: Literal["bridge", "fake"] = "bridge"
+    namespace: str = "polyport"
+    broadcast_rate: int = 1000
+    """Broadcast, multicast and unknown-unicast frames a port may send per second."""
+    broadcast_burst: int = 2000
+    sibling_rate: int = 20
+    """The same, between two NICs of one server on one network."""
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Quotas of a project where none are set for it; -1 is no limit."""
+
+    instances: int = 10000
+    cores: int = 40000
+    ram: int = 80_000_000
+    metadata_items: int = 128
+    key_pairs: int = 100
+    server_groups: int = 10
+    server_group_members: int = 10
+    network: int = 1000
+    subnet: int = 1000
+    port: int = 100_000
+    router: int = 100
+    floatingip: int = 500
+    security_group: int = 1000
+    security_group_rule: int = 10_000
+    nic_slots: int = 62
+    """NIC places of a guest whose image names no number of its own (`polyport_nic_slots`)."""
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    state: Path = Path("/var/lib/polyport")
+    """Where everything lives: the database, images, guests."""
+    database: str | None = None
+    """An SQLAlchemy URL; SQLite in the state directory where not set."""
+    region: str = "RegionOne"
+    host: str = "localhost"
+    """The name of this host in plans and reports."""
+    admin_password: str | None = None
+    """Password of `admin` when the database is made; drawn at random, and written to clouds.yaml, where not set."""
+    timer: float = 10.0
+    """Seconds between two rounds of the agent that nobody asked for."""
+    api: Api = field(default_factory=Api)
+    hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
+    dataplane: DataplaneConfig = field(default_factory=DataplaneConfig)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.state / 'polyport.db'}"
+
+    @property
+    def images(self) -> Path:
+        return self.state / "images"
+
+    @property
+    def servers(self) -> Path:
+        return self.state / "servers"
+
+
+def read_config(path: Path) -> Config:
+    """The configuration a TOML file holds. Raises `ConfigError` naming the file and the field."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Config)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(path=path, reason=error) from error

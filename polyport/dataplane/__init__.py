@@ -1,0 +1,92 @@
+"""What a dataplane driver must do, and the table of the drivers there are.
+
+A dataplane carries the frames of ports: it makes the host side of a NIC (the **vif**), guards it, and takes it away.
+Calls are idempotent by port id and raise `DataplaneError`; after an error nothing of that call is left.
+
+A tap lives as long as somebody holds its descriptor: the agent between `plug` and the guest's start, the guest after
+that. So a crash in between leaves no tap behind, and a guest that ends takes its taps with it; `unplug` removes what
+remains (rules, leases, the bridge when its last port goes).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from polyport.errors import HostError
+from polyport.ids import NetworkId, PortId, ServerId
+from polyport.plan import NetworkPlan, NicPlan
+
+
+class DataplaneError(HostError):
+    """The dataplane could not do what was asked of it."""
+
+
+class VifPlan(Struct, frozen=True, kw_only=True):
+    """The host side of one NIC as it should be."""
+
+    server_id: ServerId
+    hostname: str
+    nic: NicPlan
+    network: NetworkPlan
+    default_route: bool
+    """Whether DHCP gives this NIC the default route: one NIC of a server has it, the first that can."""
+
+
+class FoundVif(Struct, frozen=True, kw_only=True):
+    """A vif that exists on this host now."""
+
+    port_id_prefix: str
+    """What its name tells of the port id (names are cut to the length the kernel allows)."""
+    tap: str
+    network_id_prefix: str | None
+    """The same of the network whose bridge it is on; None where it is on no bridge."""
+
+
+class VifCounters(Struct, frozen=True, kw_only=True):
+    """Counted on the host, so `received` is what the guest sent."""
+
+    received_packets: int
+    received_bytes: int
+    sent_packets: int
+    sent_bytes: int
+
+
+class DataplaneFacts(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+
+
+class Dataplane(Protocol):
+    async def open(self) -> DataplaneFacts:
+        """Get ready (namespace, base rules). What exists already keeps working through this. Called once."""
+
+    async def close(self) -> None:
+        """Let go without taking anything down."""
+
+    async def found(self) -> tuple[FoundVif, ...]:
+        """The vifs that exist now."""
+
+    async def plug(self, vif: VifPlan) -> int:
+        """Make a vif with its rules, on its bridge, and up. Returns a tap descriptor, the caller's to close.
+
+        A vif of that port that was left over is replaced.
+        """
+
+    async def ensure(self, vifs: Iterable[VifPlan]) -> None:
+        """Bring vifs that exist (their taps held by guests) to their plan: bridge, rules, answers. Repairs and updates."""
+
+    async def unplug(self, port_id: PortId) -> None:
+        """Remove a vif and all that belongs to it; its bridge too, when it was the last there. No-op where absent."""
+
+    async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
+        """Remove every vif and bridge that belongs to no port of `keep`; the names of what was removed."""
+
+    async def counters(self, port_id: PortId) -> VifCounters | None: ...
+
+
+DRIVERS = {
+    "bridge": "polyport.dataplane.bridge.driver:BridgeDataplane",
+    "fake": "polyport.dataplane.fake:FakeDataplane",
+}
+"""Driver name -> where its class is. Chosen here, in the open, by the configuration's `dataplane.driver`."""
