@@ -1,0 +1,1 @@
+"""State: the engine that runs transactions, the tables, their migrations."""

@@ -1,0 +1,236 @@
+"""Transactions: plain functions on a `Tx`, run one after another by a single writer, or side by side by readers.
+
+SQLite has one writer at a time in any case; here it is one thread with one connection, so nobody ever waits for a lock,
+and the writes that came in while the last commit was on its way are committed together (each in a savepoint of its own:
+one that fails takes nothing else with it). Readers see the last commit. What a transaction left with `after_commit`
+runs after that, and never for one that was rolled back.
+
+The write-ahead log is folded back by the writer itself when it has nothing else to do: no second connection ever
+checkpoints, which is what SQLite before 3.51.3 needs to be safe, and clients do not wait for it.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+
+_MOST_TOGETHER = 64
+_CHECKPOINT_AFTER = 500
+"""Transactions after which the log is folded back at the next quiet moment."""
+_READERS = 2
+
+
+class Tx:
+    """One transaction. `after_commit` and `wake` keep what must happen only once it is committed."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+        self.callbacks: list[Callable[[], None]] = []
+        self.woken: set[str] = set()
+        self._revision: int | None = None
+
+    def execute(self, statement: sa.Executable, values: Any = None) -> sa.CursorResult[Any]:
+        return self.connection.execute(statement, values)
+
+    def first(self, statement: sa.Executable, values: Any = None) -> sa.Row[Any] | None:
+        """The first row, or None."""
+        return self.connection.execute(statement, values).first()
+
+    def all(self, statement: sa.Executable, values: Any = None) -> Sequence[sa.Row[Any]]:
+        return self.connection.execute(statement, values).all()
+
+    def value(self, statement: sa.Executable, values: Any = None) -> Any:
+        """The first column of the first row, or None."""
+        return self.connection.execute(statement, values).scalar()
+
+    def revision(self) -> int:
+        """This transaction's number in the order of all that changed what hosts should do: drawn once, then the same.
+
+        Rows that are part of a host's plan bear it, so that a plan is "what has a number above the one I know".
+        """
+        if self._revision is None:
+            row = self.connection.exec_driver_sql("UPDATE revisions SET value = value + 1 RETURNING value").one()
+            self._revision = int(row[0])
+        return self._revision
+
+    def wake(self, host: str) -> None:
+        """Wake a host's agent once this is committed."""
+        self.woken.add(host)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Run `callback` on the event loop once this is committed."""
+        self.callbacks.append(callback)
+
+
+class Wakeups:
+    """Events by name, on the event loop: `wait` returns when `wake` was called since its last return, or in time."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+
+    def wake(self, name: str) -> None:
+        self._events.setdefault(name, asyncio.Event()).set()
+
+    async def wait(self, name: str, timeout: float) -> None:  # noqa: ASYNC109 - the time-out is the point of it
+        event = self._events.setdefault(name, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        except TimeoutError:
+            return
+        event.clear()
+
+
+class _Job:
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Callable[[Tx], Any]) -> None:
+        self.work = work
+        self.future: Future[tuple[Any, Tx]] = Future()
+
+
+class Database:
+    """The database of one process. `open` it on the event loop that will use it, `close` it there too."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.wakeups = Wakeups()
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        sa.event.listen(self._engine, "connect", _prepare)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_all, name="db-writer", daemon=True)
+        self._local = threading.local()
+        self._connections: list[sa.Connection] = []
+        self._readers = ThreadPoolExecutor(_READERS, "db-reader", initializer=self._open_reader)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+
+    def close(self) -> None:
+        """Commit what was asked for, then stop. Idempotent."""
+        if self._writer.is_alive():
+            self._jobs.put(None)
+            self._writer.join()
+        self._readers.shutdown()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        self._engine.dispose()
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in a transaction of its own; its result once that is committed. What `work` raises is raised."""
+        job = _Job(work)
+        self._jobs.put(job)
+        result, tx = await asyncio.wrap_future(job.future)
+        for callback in tx.callbacks:
+            callback()
+        for host in tx.woken:
+            self.wakeups.wake(host)
+        return result  # type: ignore[no-any-return]
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` on a snapshot; it cannot write."""
+        assert self._loop is not None
+        return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    def _open_reader(self) -> None:
+        connection = self._engine.connect()
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
+        self._local.connection = connection
+        self._connections.append(connection)
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        connection: sa.Connection = self._local.connection
+        connection.exec_driver_sql("BEGIN")
+        try:
+            return work(Tx(connection))
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
+
+    def _write_all(self) -> None:
+        connection = self._engine.connect()
+        connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
+        uncheckpointed = 0
+        try:
+            while True:
+                try:
+                    job = self._jobs.get(timeout=0.05 if uncheckpointed >= _CHECKPOINT_AFTER else 3600)
+                except queue.Empty:
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+                    uncheckpointed = 0
+                    continue
+                if job is None:
+                    return
+                uncheckpointed += self._write_together(connection, job)
+                if uncheckpointed >= 20 * _CHECKPOINT_AFTER:
+                    # Never a quiet moment: the log must not grow without end.
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+                    uncheckpointed = 0
+        finally:
+            connection.close()
+
+    def _write_together(self, connection: sa.Connection, first: _Job) -> int:
+        """Run the first job and those that wait behind it, commit, and only then tell who asked."""
+        done: list[tuple[_Job, Any, Tx]] = []
+        failed: list[tuple[_Job, BaseException]] = []
+        job: _Job | None = first
+        count = 0
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            while job is not None:
+                count += 1
+                tx = Tx(connection)
+                connection.exec_driver_sql("SAVEPOINT job")
+                try:
+                    result = job.work(tx)
+                except BaseException as error:
+                    connection.exec_driver_sql("ROLLBACK TO job")
+                    failed.append((job, error))
+                else:
+                    done.append((job, result, tx))
+                connection.exec_driver_sql("RELEASE job")
+                job = self._next() if count < _MOST_TOGETHER else None
+            connection.exec_driver_sql("COMMIT")
+        except BaseException as error:
+            if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                connection.exec_driver_sql("ROLLBACK")
+            known = {id(entry[0]) for entry in failed}
+            pending = [entry[0] for entry in done] + ([job] if job is not None and id(job) not in known else [])
+            failed.extend((entry, error) for entry in dict.fromkeys(pending))
+            done = []
+        for entry, result, tx in done:
+            entry.future.set_result((result, tx))
+        for entry, error in failed:
+            if not entry.future.done():
+                entry.future.set_exception(error)
+        return count
+
+    def _next(self) -> _Job | None:
+        try:
+            job = self._jobs.get_nowait()
+        except queue.Empty:
+            return None
+        if job is None:
+            self._jobs.put(None)
+        return job
+
+
+def _prepare(connection: sqlite3.Connection, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA busy_timeout = 10000")
+    cursor.execute("PRAGMA temp_store = MEMORY")
+    cursor.execute("PRAGMA cache_size = -16000")
+    cursor.close()
