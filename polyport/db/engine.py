@@ -14,7 +14,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -91,9 +91,9 @@ class Wakeups:
 class _Job:
     __slots__ = ("future", "work")
 
-    def __init__(self, work: Callable[[Tx], Any]) -> None:
+    def __init__(self, work: Callable[[Tx], Any], future: asyncio.Future[Any]) -> None:
         self.work = work
-        self.future: Future[tuple[Any, Tx]] = Future()
+        self.future = future
 
 
 class Database:
@@ -128,14 +128,10 @@ class Database:
 
     async def write(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a transaction of its own; its result once that is committed. What `work` raises is raised."""
-        job = _Job(work)
-        self._jobs.put(job)
-        result, tx = await asyncio.wrap_future(job.future)
-        for callback in tx.callbacks:
-            callback()
-        for host in tx.woken:
-            self.wakeups.wake(host)
-        return result  # type: ignore[no-any-return]
+        assert self._loop is not None
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put(_Job(work, future))
+        return await future
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on a snapshot; it cannot write."""
@@ -208,12 +204,22 @@ class Database:
             pending = [entry[0] for entry in done] + ([job] if job is not None and id(job) not in known else [])
             failed.extend((entry, error) for entry in dict.fromkeys(pending))
             done = []
-        for entry, result, tx in done:
-            entry.future.set_result((result, tx))
-        for entry, error in failed:
-            if not entry.future.done():
-                entry.future.set_exception(error)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._settle, done, failed)
         return count
+
+    def _settle(self, done: list[tuple[_Job, Any, Tx]], failed: list[tuple[_Job, BaseException]]) -> None:
+        """On the event loop, after the commit: wake hosts even where the client has gone, then answer who still waits."""
+        for job, result, tx in done:
+            for callback in tx.callbacks:
+                callback()
+            for host in tx.woken:
+                self.wakeups.wake(host)
+            if not job.future.done():
+                job.future.set_result(result)
+        for job, error in failed:
+            if not job.future.done():
+                job.future.set_exception(error)
 
     def _next(self) -> _Job | None:
         try:

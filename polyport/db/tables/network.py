@@ -1,0 +1,153 @@
+"""Tables of the network service.
+
+There is deliberately no unique constraint on (device_id, network_id) of ports: a server may have any number of ports on
+one network. `plan_revision` is drawn from `Tx.revision` whenever something changed that hosts must know.
+Addresses are kept as 32 hexadecimal digits (IPv4 in the last eight), so that they sort as numbers and IPv6 fits.
+"""
+
+import sqlalchemy as sa
+
+from polyport.db.tables.metadata import metadata
+
+networks = sa.Table(
+    "networks",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project_id", sa.String(64), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False, default="", index=True),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False, default=True),
+    sa.Column("shared", sa.Boolean, nullable=False, default=False),
+    sa.Column("external", sa.Boolean, nullable=False, default=False),
+    sa.Column("is_default", sa.Boolean, nullable=False, default=False),
+    sa.Column("mtu", sa.Integer, nullable=False, default=1500),
+    sa.Column("port_security_enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("dns_domain", sa.String(255), nullable=False, default=""),
+    sa.Column("vni", sa.Integer, nullable=False, unique=True),
+    sa.Column("tags", sa.JSON, nullable=False, default=list),
+    sa.Column("revision_number", sa.Integer, nullable=False, default=1),
+    sa.Column("created_at", sa.String(26), nullable=False),
+    sa.Column("updated_at", sa.String(26), nullable=False),
+    sa.Column("plan_revision", sa.BigInteger, nullable=False, index=True),
+)
+
+subnets = sa.Table(
+    "subnets",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project_id", sa.String(64), nullable=False, index=True),
+    sa.Column("network_id", sa.String(36), sa.ForeignKey("networks.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False, default="", index=True),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("ip_version", sa.Integer, nullable=False),
+    sa.Column("cidr", sa.String(64), nullable=False),
+    sa.Column("gateway_ip", sa.String(64), nullable=True),
+    sa.Column("enable_dhcp", sa.Boolean, nullable=False, default=True),
+    sa.Column("allocation_pools", sa.JSON, nullable=False),  # [[first, last]] as text addresses, in order
+    sa.Column("dns_nameservers", sa.JSON, nullable=False, default=list),
+    sa.Column("host_routes", sa.JSON, nullable=False, default=list),  # [[destination, nexthop]]
+    sa.Column("ipv6_address_mode", sa.String(16), nullable=True),
+    sa.Column("ipv6_ra_mode", sa.String(16), nullable=True),
+    sa.Column("service_types", sa.JSON, nullable=False, default=list),
+    sa.Column("tags", sa.JSON, nullable=False, default=list),
+    sa.Column("next_address", sa.String(32), nullable=True),  # where the search for a free address goes on
+    sa.Column("revision_number", sa.Integer, nullable=False, default=1),
+    sa.Column("created_at", sa.String(26), nullable=False),
+    sa.Column("updated_at", sa.String(26), nullable=False),
+    sa.CheckConstraint("ip_version IN (4, 6)", name="ip_version"),
+)
+
+ports = sa.Table(
+    "ports",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project_id", sa.String(64), nullable=False, index=True),
+    sa.Column("network_id", sa.String(36), sa.ForeignKey("networks.id"), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False, default="", index=True),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("admin_state_up", sa.Boolean, nullable=False, default=True),
+    sa.Column("status", sa.String(8), nullable=False, default="DOWN"),  # ACTIVE | DOWN | BUILD | ERROR
+    sa.Column("mac_address", sa.String(17), nullable=False),
+    sa.Column("device_id", sa.String(255), nullable=False, default="", index=True),
+    sa.Column("device_owner", sa.String(255), nullable=False, default=""),
+    sa.Column("host", sa.String(255), nullable=False, default=""),
+    sa.Column("vnic_type", sa.String(32), nullable=False, default="normal"),
+    sa.Column("profile", sa.JSON, nullable=False, default=dict),
+    sa.Column("port_security_enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("allowed_address_pairs", sa.JSON, nullable=False, default=list),  # [[mac, ip]]
+    sa.Column("extra_dhcp_opts", sa.JSON, nullable=False, default=list),  # [[name, value, ip_version]]
+    sa.Column("security_groups", sa.JSON, nullable=False, default=list),  # ids, in the order given; mirrored by bindings
+    sa.Column("dns_name", sa.String(255), nullable=False, default=""),
+    sa.Column("propagate_uplink_status", sa.Boolean, nullable=False, default=True),
+    sa.Column("quarantined", sa.Boolean, nullable=False, default=False),
+    sa.Column("tags", sa.JSON, nullable=False, default=list),
+    sa.Column("revision_number", sa.Integer, nullable=False, default=1),
+    sa.Column("created_at", sa.String(26), nullable=False),
+    sa.Column("updated_at", sa.String(26), nullable=False),
+    sa.Column("plan_revision", sa.BigInteger, nullable=False, index=True),
+    sa.UniqueConstraint("network_id", "mac_address"),
+)
+
+addresses = sa.Table(
+    "addresses",
+    metadata,
+    sa.Column("subnet_id", sa.String(36), sa.ForeignKey("subnets.id"), primary_key=True),
+    sa.Column("address", sa.String(32), primary_key=True),
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False),  # order among the addresses of the port
+)
+
+security_groups = sa.Table(
+    "security_groups",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project_id", sa.String(64), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("stateful", sa.Boolean, nullable=False, default=True),
+    sa.Column("is_default", sa.Boolean, nullable=False, default=False),
+    sa.Column("tags", sa.JSON, nullable=False, default=list),
+    sa.Column("revision_number", sa.Integer, nullable=False, default=1),
+    sa.Column("created_at", sa.String(26), nullable=False),
+    sa.Column("updated_at", sa.String(26), nullable=False),
+    sa.Column("plan_revision", sa.BigInteger, nullable=False, index=True),
+)
+sa.Index(
+    "uq_security_groups_default",
+    security_groups.c.project_id,
+    unique=True,
+    sqlite_where=security_groups.c.is_default,
+    postgresql_where=security_groups.c.is_default,
+)
+
+security_group_rules = sa.Table(
+    "security_group_rules",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("project_id", sa.String(64), nullable=False, index=True),
+    sa.Column(
+        "security_group_id",
+        sa.String(36),
+        sa.ForeignKey("security_groups.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("direction", sa.String(7), nullable=False),
+    sa.Column("ethertype", sa.String(4), nullable=False),
+    sa.Column("protocol", sa.String(16), nullable=True),
+    sa.Column("port_range_min", sa.Integer, nullable=True),
+    sa.Column("port_range_max", sa.Integer, nullable=True),
+    sa.Column("remote_ip_prefix", sa.String(64), nullable=True),
+    sa.Column("remote_group_id", sa.String(36), sa.ForeignKey("security_groups.id", ondelete="CASCADE"), nullable=True),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("revision_number", sa.Integer, nullable=False, default=1),
+    sa.Column("created_at", sa.String(26), nullable=False),
+    sa.Column("updated_at", sa.String(26), nullable=False),
+)
+
+group_bindings = sa.Table(
+    "security_group_bindings",
+    metadata,
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("security_group_id", sa.String(36), sa.ForeignKey("security_groups.id"), primary_key=True, index=True),
+)
