@@ -1,0 +1,168 @@
+"""The verbs of the command line: up, down, check."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+import msgspec
+import uvicorn
+
+from polyport import __version__, cloud
+from polyport.config import Config, read_config
+from polyport.errors import PolyportError, Unavailable
+from polyport.web.server import server_for
+
+
+class CannotListen(Unavailable):
+    """The address {address} cannot be listened on; is it in use?"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """A small OpenStack-compatible cloud for network functions."""
+
+
+@main.command()
+@click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="Configuration (TOML).")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory.")
+@click.option("--listen", metavar="HOST:PORT", help="Where the APIs are served.")
+@click.option("--fake", is_flag=True, help="No guests and no frames: the fake hypervisor and dataplane.")
+@click.option("--clouds", type=click.Path(dir_okay=False, path_type=Path), help="Where clouds.yaml is written.")
+@click.option("--verbose", is_flag=True, help="Log what is done, not only what went wrong.")
+def up(path: Path | None, state: Path | None, listen: str | None, fake: bool, clouds: Path | None, verbose: bool) -> None:
+    """Start the cloud and stay. Guests keep running when it is stopped, and are found again at the next start."""
+    _log(verbose)
+    try:
+        asyncio.run(_serve(_configured(path, state, listen, fake), clouds))
+    except PolyportError as error:
+        raise click.ClickException(error.message) from error
+
+
+@main.command()
+@click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="Configuration (TOML).")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory.")
+def down(path: Path | None, state: Path | None) -> None:
+    """Stop every guest of a cloud that is not running, and take its bridges away. Servers stay in the database."""
+    _log(False)
+    stopped, removed = asyncio.run(_take_down(_configured(path, state, None, False)))
+    click.echo(f"stopped {stopped} guests, removed {removed} devices")
+
+
+@main.command()
+def check() -> None:
+    """Say what this machine can do for polyport: what is missing, and which accelerator guests would get."""
+    from polyport import check as checks
+
+    problems = checks.report(click.echo)
+    if problems:
+        raise SystemExit(1)
+
+
+def _configured(path: Path | None, state: Path | None, listen: str | None, fake: bool) -> Config:
+    config = read_config(path) if path else Config()
+    if state is not None:
+        config = msgspec.structs.replace(config, state=state.absolute())
+    if listen is not None:
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise click.BadParameter("HOST:PORT is wanted", param_hint="--listen")
+        config = msgspec.structs.replace(config, api=msgspec.structs.replace(config.api, host=host, port=int(port)))
+    if fake:
+        config = msgspec.structs.replace(
+            config,
+            hypervisor=msgspec.structs.replace(config.hypervisor, driver="fake"),
+            dataplane=msgspec.structs.replace(config.dataplane, driver="fake"),
+        )
+    return config
+
+
+async def _serve(config: Config, clouds: Path | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with cloud.running(config) as running:
+        server = server_for(running.app, config.api.host, config.api.port)
+        serving = asyncio.create_task(server.serve(), name="server")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await _wait_started(server, serving)
+            _announce(config, running.password, clouds)
+            await asyncio.wait({serving, stopping, running.agent}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            server.should_exit = True
+            await serving
+    click.echo("stopped; guests keep running")
+
+
+async def _wait_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    while not server.started:
+        if serving.done():
+            await serving
+            raise CannotListen(address=f"{server.config.host}:{server.config.port}")
+        await asyncio.sleep(0.005)
+
+
+def _announce(config: Config, password: str | None, clouds: Path | None) -> None:
+    url = config.api.public_url or f"http://{config.api.host}:{config.api.port}"
+    own = config.state / "clouds.yaml"
+    if password is not None:
+        _write_clouds(own, config, url, password)
+    if clouds is not None and own.exists():
+        _write_private(clouds, own.read_text())
+    click.echo(f"polyport {__version__} serves {url}/identity  (region {config.region})")
+    click.echo(f"credentials: {clouds or own}   try: openstack --os-cloud polyport server list")
+
+
+def _write_clouds(path: Path, config: Config, url: str, password: str) -> None:
+    auth = {
+        "auth_url": f"{url}/identity",
+        "username": "admin",
+        "password": password,
+        "project_name": "admin",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+    }
+    document = {"clouds": {"polyport": {"auth": auth, "region_name": config.region, "identity_api_version": 3}}}
+    # JSON is YAML, and needs no library to be quoted right.
+    _write_private(path, json.dumps(document, indent=2) + "\n")
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:  # noqa: PTH123 - it is open already
+        file.write(text)
+
+
+async def _take_down(config: Config) -> tuple[int, int]:
+    with cloud.state_of(config.state):
+        hypervisor, dataplane = cloud.drivers(config)
+        await hypervisor.open(lambda server_id: None)
+        await dataplane.open()
+        try:
+            guests = await hypervisor.guests()
+            for server_id in guests:
+                await hypervisor.stop(server_id, grace=5.0)
+            removed = await dataplane.sweep({})
+        finally:
+            await dataplane.close()
+            await hypervisor.close()
+    return len(guests), len(removed)
+
+
+def _log(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+        stream=sys.stderr,
+    )
+    logging.Formatter.converter = time.gmtime
