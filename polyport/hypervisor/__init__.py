@@ -25,6 +25,18 @@ class HypervisorError(HostError):
     """The hypervisor could not do what was asked of it."""
 
 
+class NotRunning(HypervisorError):
+    """Server {server_id} does not run on this host."""
+
+
+class OtherBoot(HypervisorError):
+    """Server {server_id} still runs with boot number {boot}."""
+
+
+class UnplugRefused(HypervisorError):
+    """The guest of server {server_id} does not let go of NIC {port_id}: {reason}."""
+
+
 class GuestNic(Struct, frozen=True, kw_only=True):
     """A NIC as the guest sees it. `slot` decides its PCI place and its acpi-index, and nothing else does."""
 
