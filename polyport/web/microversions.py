@@ -1,7 +1,10 @@
 """API microversions: a version is a pair of numbers, and a feature's name stands for a window of versions."""
 
+import dataclasses
 import re
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from polyport.errors import Invalid, NotAcceptable
 
@@ -22,15 +25,13 @@ class UnsupportedVersion(NotAcceptable):
     """Version {version} is not supported by the API. Minimum is {lowest} and maximum is {highest}."""
 
 
-class Window(NamedTuple):
+class Window(Struct, frozen=True):
     """The versions in which a feature is there: one or more closed ranges; an open end is None."""
 
     ranges: tuple[tuple[Version, Version | None], ...]
 
-    def __contains__(self, version: object) -> bool:
-        return isinstance(version, tuple) and any(
-            first <= version and (last is None or version <= last) for first, last in self.ranges
-        )
+    def __contains__(self, version: Version) -> bool:
+        return any(first <= version and (last is None or version <= last) for first, last in self.ranges)
 
 
 def version_of(text: str) -> Version:

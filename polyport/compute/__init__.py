@@ -1,0 +1,1 @@
+"""The compute engine: servers and their NICs, flavors, key pairs, and what hosts are told of them."""
