@@ -36,7 +36,9 @@ def main() -> None:
 @click.option("--fake", is_flag=True, help="No guests and no frames: the fake hypervisor and dataplane.")
 @click.option("--clouds", type=click.Path(dir_okay=False, path_type=Path), help="Where clouds.yaml is written.")
 @click.option("--verbose", is_flag=True, help="Log what is done, not only what went wrong.")
-def up(path: Path | None, state: Path | None, listen: str | None, fake: bool, clouds: Path | None, verbose: bool) -> None:
+def up(
+    path: Path | None, state: Path | None, listen: str | None, fake: bool, clouds: Path | None, verbose: bool
+) -> None:
     """Start the cloud and stay. Guests keep running when it is stopped, and are found again at the next start."""
     _log(verbose)
     try:

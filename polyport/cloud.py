@@ -1,8 +1,8 @@
 """The composition root: the one module that knows everybody. It builds a cloud from a configuration and runs it.
 
-    configuration -> database -> services -> application
-                        |
-                        +-- LocalCloud (plans and reports as plain calls) -- agent -- hypervisor, dataplane
+configuration -> database -> services -> application
+                    |
+                    +-- LocalCloud (plans and reports as plain calls) -- agent -- hypervisor, dataplane
 """
 
 import asyncio

@@ -62,7 +62,8 @@ def set_limits(tx: Tx, project_id: ProjectId, wanted: Mapping[str, int]) -> None
     rows = [{"project_id": project_id, "resource": name, "most": most} for name, most in wanted.items()]
     statement = insert(limits)
     tx.execute(
-        statement.on_conflict_do_update(["project_id", "resource"], set_={"most": statement.excluded.most}), rows
+        statement.on_conflict_do_update(["project_id", "resource"], set_={"most": statement.excluded.most}),
+        rows,
     )
 
 
@@ -72,11 +73,9 @@ def reset_limits(tx: Tx, project_id: ProjectId, resources: tuple[str, ...]) -> N
 
 
 def _count(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
-    rows = [{"p": project_id, "r": resource, "n": more} for resource, more in amounts.items() if more]
-    for row in rows:
-        updated = tx.execute(_ADD, row)
-        if updated.rowcount == 0:
-            tx.execute(sa.insert(usages), {"project_id": project_id, "resource": row["r"], "used": max(row["n"], 0)})
+    for resource, more in amounts.items():
+        if more and tx.execute(_ADD, {"p": project_id, "r": resource, "n": more}).rowcount == 0:
+            tx.execute(sa.insert(usages), {"project_id": project_id, "resource": resource, "used": max(more, 0)})
 
 
 _ADD = (

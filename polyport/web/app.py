@@ -62,6 +62,7 @@ class App:
         public_url: str | None = None,
         most_body_bytes: int = 1 << 20,
     ) -> None:
+        self.services = tuple(services)
         self._mounts: dict[str, tuple[Service, Node]] = {}
         for service in services:
             node = build(service.routes)
@@ -120,7 +121,9 @@ class App:
             return
         except Exception as error:
             log.exception("request failed", extra={"action": "request", "request": request_id})
-            status, body = service.dialect.error(PolyportError("An unexpected error prevented the server from answering."))
+            status, body = service.dialect.error(
+                PolyportError("An unexpected error prevented the server from answering.")
+            )
             del error
             reply = Reply(status=status, body=body)
         await _send(send, reply, extra, request_id, scope["method"])
@@ -217,7 +220,12 @@ async def _stream(receive: Receive) -> AsyncIterator[bytes]:
 
 async def _send(send: Send, reply: Reply, extra: dict[str, str], request_id: str, method: str) -> None:
     body = _encoded(reply).body or b""
-    headers = {"x-openstack-request-id": request_id, "x-compute-request-id": request_id, **extra, **reply.headers}
+    headers = {
+        "x-openstack-request-id": request_id,
+        "x-compute-request-id": request_id,
+        **extra,
+        **reply.headers,
+    }
     if body or reply.stream is not None:
         headers["content-type"] = reply.content_type
     if reply.stream is None and reply.status not in (204, 304):
@@ -226,7 +234,9 @@ async def _send(send: Send, reply: Reply, extra: dict[str, str], request_id: str
         {
             "type": "http.response.start",
             "status": reply.status,
-            "headers": [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()],
+            "headers": [
+                (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()
+            ],
         }
     )
     if reply.stream is not None and method != "HEAD":

@@ -1,6 +1,5 @@
 """API microversions: a version is a pair of numbers, and a feature's name stands for a window of versions."""
 
-import dataclasses
 import re
 from typing import NamedTuple
 

@@ -84,6 +84,7 @@ def _after(
     for at, (column, descends, name) in enumerate(keys):
         same = [other.is_not_distinct_from(marker[key]) for other, _, key in keys[:at]]
         value = marker[name]
+        beyond: sa.ColumnElement[bool]
         if value is None:
             beyond = sa.false() if descends else column.is_not(None)
         else:

@@ -44,7 +44,7 @@ class GuardedProtocol(HttpToolsProtocol):
             # open after this piece counts.
             before = self._head
             super().data_received(data)
-            if self._head is not None and before > MOST_HEAD_BYTES and not self.transport.is_closing():
+            if _open(self._head) and before > MOST_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
             return
@@ -76,6 +76,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline = None
         if self._head is not None and not self.transport.is_closing():
             self.transport.close()
+
+
+def _open(head: int | None) -> bool:
+    """Whether a head is still coming in; the parser may have closed it meanwhile."""
+    return head is not None
 
 
 def server_for(app: Any, host: str, port: int) -> uvicorn.Server:

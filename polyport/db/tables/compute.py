@@ -21,6 +21,8 @@ hosts = sa.Table(
     sa.Column("memory_mb", sa.Integer, nullable=False, default=0),
     sa.Column("disk_gb", sa.Integer, nullable=False, default=0),
     sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("disabled_reason", sa.String(255), nullable=True),
+    sa.Column("forced_down", sa.Boolean, nullable=False, default=False),
     sa.Column("seen_at", sa.String(26), nullable=True),
 )
 
@@ -68,7 +70,8 @@ servers = sa.Table(
     sa.Column("description", sa.String(255), nullable=True),
     sa.Column("host", sa.String(255), nullable=False, default=""),
     sa.Column("availability_zone", sa.String(255), nullable=False, default="nova"),
-    sa.Column("status", sa.String(16), nullable=False),  # compute/states.py has the drawing
+    sa.Column("pinned_zone", sa.String(255), nullable=True),  # the zone that was asked for, if one was
+    sa.Column("vm_state", sa.String(16), nullable=False),  # compute/states.py has the drawing
     sa.Column("task_state", sa.String(24), nullable=True),
     sa.Column("power_state", sa.Integer, nullable=False, default=0),
     sa.Column("wanted", sa.String(8), nullable=False),  # running | stopped | paused | gone
@@ -79,7 +82,9 @@ servers = sa.Table(
     sa.Column("locked_reason", sa.String(255), nullable=True),
     sa.Column("locked_by", sa.String(8), nullable=True),  # owner | admin
     sa.Column("image_id", sa.String(36), nullable=True, index=True),
-    sa.Column("image", sa.JSON, nullable=True),  # what the host needs of it, as it was at boot (plan.ImagePlan + kernel ...)
+    sa.Column(
+        "image", sa.JSON, nullable=True
+    ),  # what the host needs of it, as it was at boot (plan.ImagePlan + kernel ...)
     sa.Column("flavor_number", sa.Integer, nullable=False),
     sa.Column("flavor", sa.JSON, nullable=False),  # as it was at boot
     sa.Column("vcpus", sa.Integer, nullable=False),
@@ -96,19 +101,29 @@ servers = sa.Table(
     sa.Column("access_ip_v4", sa.String(64), nullable=False, default=""),
     sa.Column("access_ip_v6", sa.String(64), nullable=False, default=""),
     sa.Column("admin_password", sa.String(255), nullable=True),
+    sa.Column("trusted_certificates", sa.JSON, nullable=True),
+    sa.Column("scheduler_hints", sa.JSON, nullable=False, default=dict),
+    sa.Column("group_id", sa.String(36), nullable=True, index=True),
     sa.Column("reservation_id", sa.String(16), nullable=False),
     sa.Column("launch_index", sa.Integer, nullable=False, default=0),
     sa.Column("fault", sa.JSON, nullable=True),  # {code, message, created, details?}
     sa.Column("created_at", sa.String(26), nullable=False),
     sa.Column("updated_at", sa.String(26), nullable=False),
     sa.Column("launched_at", sa.String(26), nullable=True),
-    sa.Column("terminated_at", sa.String(26), nullable=True),
-    sa.Column("deleted_at", sa.String(26), nullable=True),
+    sa.Column("terminated_at", sa.String(26), nullable=True),  # when the host had cleaned up behind it
+    sa.Column("deleted_at", sa.String(26), nullable=True),  # when the API deleted it
     sa.Column("plan_revision", sa.BigInteger, nullable=False),
     sa.CheckConstraint("wanted IN ('running', 'stopped', 'paused', 'gone')", name="wanted"),
 )
 sa.Index("ix_servers_project", servers.c.project_id, servers.c.deleted_at, servers.c.number)
-sa.Index("ix_servers_plan", servers.c.host, servers.c.plan_revision)
+sa.Index("ix_servers_alive", servers.c.deleted_at, servers.c.number)
+sa.Index(
+    "ix_servers_plan",
+    servers.c.host,
+    servers.c.plan_revision,
+    sqlite_where=servers.c.terminated_at.is_(None),
+    postgresql_where=servers.c.terminated_at.is_(None),
+)
 
 nics = sa.Table(
     "nics",
@@ -140,7 +155,13 @@ server_events = sa.Table(
     "server_events",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("action_id", sa.Integer, sa.ForeignKey("server_actions.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "action_id",
+        sa.Integer,
+        sa.ForeignKey("server_actions.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     sa.Column("event", sa.String(255), nullable=False),
     sa.Column("started_at", sa.String(26), nullable=False),
     sa.Column("finished_at", sa.String(26), nullable=True),
@@ -158,5 +179,4 @@ server_groups = sa.Table(
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("policy", sa.String(32), nullable=False),
     sa.Column("rules", sa.JSON, nullable=False, default=dict),
-    sa.Column("members", sa.JSON, nullable=False, default=list),
 )

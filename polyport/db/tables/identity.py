@@ -20,6 +20,7 @@ projects = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("domain_id", sa.String(64), sa.ForeignKey("domains.id"), nullable=False),
     sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("parent_id", sa.String(64), sa.ForeignKey("projects.id"), nullable=True, index=True),  # NULL: the domain
     sa.Column("description", sa.Text, nullable=False, default=""),
     sa.Column("enabled", sa.Boolean, nullable=False, default=True),
     sa.Column("tags", sa.JSON, nullable=False, default=list),
@@ -34,9 +35,10 @@ users = sa.Table(
     sa.Column("domain_id", sa.String(64), sa.ForeignKey("domains.id"), nullable=False),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("password_hash", sa.String(255), nullable=True),
-    sa.Column("default_project_id", sa.String(64), nullable=True),
+    sa.Column("default_project_id", sa.String(64), sa.ForeignKey("projects.id", ondelete="SET NULL"), nullable=True),
     sa.Column("description", sa.Text, nullable=False, default=""),
     sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("options", sa.JSON, nullable=False, default=dict),
     sa.Column("extra", sa.JSON, nullable=False, default=dict),
     sa.UniqueConstraint("domain_id", "name"),
 )
@@ -71,6 +73,7 @@ tokens = sa.Table(
     sa.Column("system", sa.Boolean, nullable=False, default=False),
     sa.Column("methods", sa.JSON, nullable=False),
     sa.Column("audit_id", sa.String(32), nullable=False),
+    sa.Column("chain_id", sa.String(32), nullable=True),  # audit id of the token that began the chain of rescoping
     sa.Column("issued_at", sa.String(26), nullable=False),
     sa.Column("expires_at", sa.String(26), nullable=False, index=True),
 )

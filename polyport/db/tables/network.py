@@ -36,7 +36,13 @@ subnets = sa.Table(
     metadata,
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("project_id", sa.String(64), nullable=False, index=True),
-    sa.Column("network_id", sa.String(36), sa.ForeignKey("networks.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "network_id",
+        sa.String(36),
+        sa.ForeignKey("networks.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
     sa.Column("name", sa.String(255), nullable=False, default="", index=True),
     sa.Column("description", sa.String(255), nullable=False, default=""),
     sa.Column("ip_version", sa.Integer, nullable=False),
@@ -76,7 +82,9 @@ ports = sa.Table(
     sa.Column("port_security_enabled", sa.Boolean, nullable=False, default=True),
     sa.Column("allowed_address_pairs", sa.JSON, nullable=False, default=list),  # [[mac, ip]]
     sa.Column("extra_dhcp_opts", sa.JSON, nullable=False, default=list),  # [[name, value, ip_version]]
-    sa.Column("security_groups", sa.JSON, nullable=False, default=list),  # ids, in the order given; mirrored by bindings
+    sa.Column(
+        "security_groups", sa.JSON, nullable=False, default=list
+    ),  # ids, in the order given; mirrored by bindings
     sa.Column("dns_name", sa.String(255), nullable=False, default=""),
     sa.Column("propagate_uplink_status", sa.Boolean, nullable=False, default=True),
     sa.Column("quarantined", sa.Boolean, nullable=False, default=False),
@@ -138,7 +146,12 @@ security_group_rules = sa.Table(
     sa.Column("port_range_min", sa.Integer, nullable=True),
     sa.Column("port_range_max", sa.Integer, nullable=True),
     sa.Column("remote_ip_prefix", sa.String(64), nullable=True),
-    sa.Column("remote_group_id", sa.String(36), sa.ForeignKey("security_groups.id", ondelete="CASCADE"), nullable=True),
+    sa.Column(
+        "remote_group_id",
+        sa.String(36),
+        sa.ForeignKey("security_groups.id", ondelete="CASCADE"),
+        nullable=True,
+    ),
     sa.Column("description", sa.String(255), nullable=False, default=""),
     sa.Column("revision_number", sa.Integer, nullable=False, default=1),
     sa.Column("created_at", sa.String(26), nullable=False),
