@@ -1,0 +1,394 @@
+"""Who works on which server.
+
+                kick                         dispatch
+    (at rest) ------> queued ---------------------+----> nothing to do, or nothing new: told, at rest
+        ^                ^                        +----> updating   many servers' vifs in one call
+        |                | kicked meanwhile       +----> working    one server, step by step
+        +----------------+----- released <--------+
+                                    ^
+    stale: what is there is in doubt (a guest ended, a step failed): looked at first, all stale servers in
+    one call
+
+A server is in at most one task's hand at a time; kicks that come meanwhile are one kick when it is
+released. What failed is not tried again before its time (or a new plan), so a server that cannot be had
+costs nothing. The host is swept in moments when no server is in any hand, and none is taken up meanwhile: a
+sweep must not meet a vif half made.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Coroutine, Mapping
+
+import msgspec
+
+from polyport.agent.outbox import Outbox
+from polyport.agent.plans import PlanSum
+from polyport.agent.reconcile import Seen, Start, Step, Stop, UpdateVifs, decide
+from polyport.agent.report import server_report
+from polyport.agent.servers import Host, Server, bring_images, carry_out, stop
+from polyport.agent.vifs import vif_plans
+from polyport.dataplane import VifPlan
+from polyport.errors import PolyportError
+from polyport.hypervisor import FoundGuest
+from polyport.ids import NetworkId, PortId, ServerId
+from polyport.plan import ServerPlan, ServerReport
+
+log = logging.getLogger(__name__)
+
+SLICE = 64
+"""Servers decided on in one go: the event loop is shared with the API, which must not wait for thousands."""
+
+MOST_DOUBLINGS = 6
+"""A server that keeps failing is tried again after 1, 2, 4 ... 64 times the first pause."""
+
+
+class KeptServer(Server):
+    """A server as the agent keeps it."""
+
+    def __init__(self, server_id: ServerId, seen: Seen) -> None:
+        super().__init__(server_id, seen)
+        self.plan: ServerPlan | None = None
+        self.busy = False
+        self.kicked = False
+        self.stale = False
+        self.doubted = False
+        self.hurry: asyncio.Event | None = None
+        self.error: str | None = None
+        self.failures = 0
+        self.held: tuple[Step, ...] = ()
+        self.retry_at = 0.0
+        self.told: ServerReport | None = None
+
+    def no_more(self) -> bool:
+        """Whether nothing of it is left, and nothing is wanted of it."""
+        wanted = self.plan is not None and self.plan.wanted != "gone"
+        seen = self.seen
+        return not wanted and seen.guest is None and not seen.vifs and not seen.directory
+
+
+class Jobs:
+    """`at_once`: servers worked on at the same time; `pause`: seconds before a failed server is tried
+    again."""
+
+    def __init__(
+        self,
+        host: Host,
+        plans: PlanSum,
+        outbox: Outbox,
+        group: asyncio.TaskGroup,
+        *,
+        grace: float,
+        at_once: int,
+        pause: float,
+    ) -> None:
+        self.servers: dict[ServerId, KeptServer] = {}
+        self._host = host
+        self._plans = plans
+        self._outbox = outbox
+        self._group = group
+        self._grace = grace
+        self._pause = pause
+        self._limit = asyncio.Semaphore(at_once)
+        self._loop = asyncio.get_running_loop()
+        self._queue: dict[ServerId, KeptServer] = {}
+        self._stale: dict[ServerId, KeptServer] = {}
+        self._failing: dict[ServerId, KeptServer] = {}
+        self._in_hand = 0
+        self._looking = False
+        self._sweeping = False
+        self._sweep_due = False
+        self._scheduled = False
+        self._closed = False
+
+    # What others ask for
+
+    def close(self) -> None:
+        """Take up nothing more."""
+        self._closed = True
+
+    def adopt(self, server_id: ServerId, seen: Seen) -> None:
+        """Keep a server that was found on the host."""
+        self.servers[server_id] = KeptServer(server_id, look(seen, seen.guest, doubted=True))
+
+    def planned(self, server_id: ServerId) -> None:
+        """There may be something to do for a server: its plan, or a network it is on, has changed."""
+        plan = self._plans.servers.get(server_id)
+        server = self.servers.get(server_id)
+        if server is None:
+            if plan is None:
+                return
+            server = self.servers[server_id] = KeptServer(server_id, Seen())
+        if plan != server.plan:
+            server.plan = plan
+            server.error, server.failures, server.held, server.retry_at = None, 0, (), 0.0
+            if server.hurry is not None and _hurried(plan, server.seen.guest):
+                server.hurry.set()
+        self.kick(server)
+
+    def changed(self, server_id: ServerId) -> None:
+        """The guest of a server is not what it was."""
+        server = self.servers.get(server_id)
+        if server is not None:
+            server.stale = True
+            self.kick(server)
+
+    def doubt_all(self) -> None:
+        """Look at everything again, and repair every vif."""
+        for server in self.servers.values():
+            server.stale = server.doubted = True
+            self.kick(server)
+
+    def retry_due(self) -> None:
+        """Try again what failed, where its time has come."""
+        now = self._loop.time()
+        for server in [server for server in self._failing.values() if server.retry_at <= now]:
+            self.kick(server)
+
+    def sweep_soon(self) -> None:
+        """Remove from the host what belongs to no server, as soon as no server is in hand."""
+        self._sweep_due = True
+        self._schedule()
+
+    def kick(self, server: KeptServer) -> None:
+        """Have a server dealt with."""
+        if server.busy:
+            server.kicked = True
+            return
+        if server.stale:
+            self._stale[server.id] = server
+        else:
+            self._queue[server.id] = server
+        self._schedule()
+
+    # Dispatch
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        if self._closed or self._sweeping:
+            return
+        if self._sweep_due and self._in_hand == 0:
+            self._sweeping, self._sweep_due = True, False
+            self._group.create_task(self._sweep())
+            return
+        if self._stale and not self._looking:
+            self._looking = True
+            stale, self._stale = list(self._stale.values()), {}
+            self._hand_out(stale, self._look(stale))
+        updates: list[tuple[KeptServer, UpdateVifs]] = []
+        for server_id in list(self._queue)[:SLICE]:
+            server = self._queue.pop(server_id)
+            if not server.busy and not server.stale:
+                self._take_up(server, updates)
+        if updates:
+            self._hand_out([server for server, _ in updates], self._update(updates))
+        if self._queue:
+            self._schedule()
+
+    def _take_up(self, server: KeptServer, updates: list[tuple[KeptServer, UpdateVifs]]) -> None:
+        try:
+            _, steps = self._decide(server)
+        except Exception as error:
+            self._fail(server, server.plan, error)
+            return
+        if not steps:
+            self._settle(server, server.plan)
+        elif steps == server.held and self._loop.time() < server.retry_at:
+            self._tell(server, server.plan)
+        elif len(steps) == 1 and isinstance(steps[0], UpdateVifs):
+            updates.append((server, steps[0]))
+        else:
+            self._hand_out([server], self._work(server))
+
+    def _decide(self, server: KeptServer) -> tuple[tuple[VifPlan, ...], tuple[Step, ...]]:
+        plan = server.plan
+        vifs = vif_plans(plan, self._plans.networks) if plan is not None and plan.wanted != "gone" else ()
+        return vifs, decide(plan, vifs, server.seen, machine=self._host.machine, grace=self._grace)
+
+    def _hand_out(self, servers: list[KeptServer], job: Coroutine[object, object, None]) -> None:
+        for server in servers:
+            server.busy = True
+        self._in_hand += 1
+        self._group.create_task(job)
+
+    def _release(self, servers: list[KeptServer]) -> None:
+        self._in_hand -= 1
+        for server in servers:
+            server.busy = False
+            if server.kicked:
+                server.kicked = False
+                if server.id in self.servers:
+                    self.kick(server)
+        if self._sweep_due or self._stale:
+            self._schedule()
+
+    # Jobs
+
+    async def _work(self, server: KeptServer) -> None:
+        plan = server.plan
+        try:
+            _, steps = self._decide(server)
+            if steps and isinstance(steps[0], Stop) and steps[0].grace > 0:
+                await self._stop_gently(server, steps[0].grace)
+            if any(isinstance(step, Start) for step in steps):
+                await bring_images(self._host, server.plan)
+            async with self._limit:
+                # The plan may have changed while this server waited for its turn.
+                plan = server.plan
+                vifs, steps = self._decide(server)
+                await carry_out(self._host, server, plan, vifs, steps)
+        except Exception as error:
+            self._fail(server, plan, error)
+        else:
+            self._settle(server, plan)
+        finally:
+            self._release([server])
+
+    async def _stop_gently(self, server: KeptServer, grace: float) -> None:
+        """Wait for a guest to power off, unless a new plan is in a hurry. Other servers need not wait for
+        that."""
+        hurry = server.hurry = asyncio.Event()
+        stopping = asyncio.ensure_future(stop(self._host, server, grace))
+        hurrying = asyncio.ensure_future(hurry.wait())
+        try:
+            await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.hurry = None
+            hurrying.cancel()
+            stopping.cancel()
+            await asyncio.wait({stopping, hurrying})
+        if not stopping.cancelled():
+            stopping.result()
+
+    async def _update(self, updates: list[tuple[KeptServer, UpdateVifs]]) -> None:
+        """All in one call; where that fails, one by one, so that each server has its own error."""
+        plans = {server.id: server.plan for server, _ in updates}
+        try:
+            try:
+                await self._host.dataplane.ensure([vif for _, step in updates for vif in step.vifs])
+            except Exception as error:
+                log.warning("vifs not updated together: %s", error, extra={"action": "update"})
+                for server, step in updates:
+                    await self._update_one(server, plans[server.id], step)
+                return
+            for server, step in updates:
+                for vif in step.vifs:
+                    server.see_vif(vif.nic.port_id, vif)
+                self._settle(server, plans[server.id])
+        finally:
+            self._release([server for server, _ in updates])
+
+    async def _update_one(self, server: KeptServer, plan: ServerPlan | None, step: UpdateVifs) -> None:
+        try:
+            await carry_out(self._host, server, plan, step.vifs, (step,))
+        except Exception as error:
+            self._fail(server, plan, error)
+        else:
+            self._settle(server, plan)
+
+    async def _look(self, stale: list[KeptServer]) -> None:
+        try:
+            for server in stale:
+                # Before the look: a change that comes during it makes the server stale again.
+                server.stale = False
+            guests = await self._host.hypervisor.guests()
+            for count, server in enumerate(stale):
+                server.seen = look(server.seen, guests.get(server.id), doubted=server.doubted)
+                server.doubted, server.kicked = False, True
+                if count % SLICE == 0:
+                    await asyncio.sleep(0)
+            for server_id in guests.keys() - self.servers.keys():
+                log.warning("a guest nobody planned", extra={"action": "adopt", "server": server_id})
+                self.adopt(server_id, Seen(guest=guests[server_id], directory=True))
+                self.planned(server_id)
+        except Exception:
+            log.exception("guests cannot be looked at", extra={"action": "look"})
+            for server in stale:
+                server.stale, server.retry_at = True, self._loop.time() + self._pause
+                self._failing[server.id] = server
+        finally:
+            self._looking = False
+            self._release(stale)
+
+    async def _sweep(self) -> None:
+        try:
+            removed = await self._host.dataplane.sweep(self._kept_ports())
+            images = await self._host.images.sweep(self._plans.images())
+            for name in (*removed, *images):
+                log.warning("leftover removed: %s", name, extra={"action": "sweep", "leftover": name})
+        except Exception:
+            log.exception("sweep failed", extra={"action": "sweep"})
+        finally:
+            self._sweeping = False
+            self._schedule()
+
+    def _kept_ports(self) -> Mapping[PortId, NetworkId]:
+        """The ports of all vifs there should be. A NIC of a guest that its plan does not have is about to
+        go."""
+        kept: dict[PortId, NetworkId] = {}
+        for server in self.servers.values():
+            if server.plan is not None:
+                planned = {nic.port_id: nic.network_id for nic in server.plan.nics}
+                kept |= {port_id: planned[port_id] for port_id in server.seen.vifs if port_id in planned}
+        return kept
+
+    # Results
+
+    def _settle(self, server: KeptServer, plan: ServerPlan | None) -> None:
+        server.error, server.failures, server.held = None, 0, ()
+        self._failing.pop(server.id, None)
+        self._tell(server, plan)
+        if server.plan is plan and server.no_more():
+            del self.servers[server.id]
+            self._plans.forget(server.id)
+
+    def _fail(self, server: KeptServer, plan: ServerPlan | None, error: Exception) -> None:
+        log.error("server failed: %s", error, exc_info=error, extra={"action": "fail", "server": server.id})
+        server.error = error.message if isinstance(error, PolyportError) else "The host failed."
+        server.stale = True
+        if server.plan is plan:
+            self._hold(server)
+        self._tell(server, plan)
+
+    def _hold(self, server: KeptServer) -> None:
+        """Not the same steps again before their time. A boot that failed is not tried again at all: the
+        user was told so, and a server must not come up hours after it was given up."""
+        try:
+            _, server.held = self._decide(server)
+        except Exception:  # what could not be decided on failed for that reason, and was logged
+            server.held = ()
+        refused = any(isinstance(step, Start) and not step.again for step in server.held)
+        pause = self._pause * 2 ** min(server.failures, MOST_DOUBLINGS)
+        server.retry_at = math.inf if refused else self._loop.time() + pause
+        server.failures += 1
+        self._failing[server.id] = server
+
+    def _tell(self, server: KeptServer, plan: ServerPlan | None) -> None:
+        if plan is None:
+            return
+        report = server_report(plan, server.seen, server.error)
+        if report != server.told:
+            server.told = report
+            self._outbox.put(report)
+
+
+def look(seen: Seen, guest: FoundGuest | None, *, doubted: bool) -> Seen:
+    """What is known of a server after a look at its guest. Vifs of its NICs exist, as taps live in guests'
+    hands; what they were made to be is not known where they are new to us or in doubt."""
+    inside = [nic.port_id for nic in guest.nics] if guest is not None else []
+    vifs = {**dict.fromkeys(inside), **seen.vifs}
+    return msgspec.structs.replace(seen, guest=guest, vifs=dict.fromkeys(vifs) if doubted else vifs)
+
+
+def _hurried(plan: ServerPlan | None, guest: FoundGuest | None) -> bool:
+    """Whether a plan does not let a guest that is being stopped take its time."""
+    if plan is None or plan.wanted == "gone":
+        return True
+    if plan.wanted == "stopped" or guest is None:
+        return False
+    return plan.restart == "hard" and guest.boot < plan.boot

@@ -1,0 +1,164 @@
+"""The agent: plans in, work handed out, reports sent.
+
+At start it takes in the whole plan and what is on the host, and sweeps what belongs to nobody. Then it goes
+round: it waits to be woken (or for its timer), reads what changed, hands out the work, and does not wait
+for it. Every tenth timer it reads everything again and looks at everything again, so that nothing depends
+on a wake-up having come.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+from polyport.agent import Cloud, inventory, records
+from polyport.agent.disks import ImageCache
+from polyport.agent.jobs import Jobs
+from polyport.agent.outbox import Outbox
+from polyport.agent.plans import PlanSum
+from polyport.agent.reconcile import Seen
+from polyport.agent.servers import Host
+from polyport.agent.undo import off_loop
+from polyport.config import Config
+from polyport.dataplane import Dataplane
+from polyport.hypervisor import Hypervisor
+from polyport.ids import HostName, ServerId
+
+log = logging.getLogger(__name__)
+
+TIMERS_PER_LOOK = 10
+SHORTEST_PAUSE = 0.1
+
+
+class Agent:
+    """One host's agent. `run` is its whole life.
+
+    `machine` names this life of the machine (found out where None); `grace` is how long a guest that is
+    asked to power off is waited for, in seconds; `at_once` how many servers are worked on at the same time;
+    `addresses` the PCI address of each NIC slot, for config drives.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        hypervisor: Hypervisor,
+        dataplane: Dataplane,
+        config: Config,
+        host: HostName,
+        *,
+        machine: str | None = None,
+        grace: float = 10.0,
+        at_once: int | None = None,
+        addresses: Mapping[int, str] | None = None,
+    ) -> None:
+        self._cloud = cloud
+        self._hypervisor = hypervisor
+        self._dataplane = dataplane
+        self._state = config.state.absolute()
+        self._servers = config.servers.absolute()
+        self._timer = config.timer
+        self._machine = machine
+        self._grace = grace
+        self._at_once = at_once
+        self._addresses = addresses or {}
+        self._outbox = Outbox(cloud.report, host)
+        self._plans = PlanSum()
+        self._jobs: Jobs | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled. Guests keep running then, and the next agent finds them.
+
+        Raises what the drivers raise where they cannot be opened; nothing else ends it.
+        """
+        async with AsyncExitStack() as drivers:
+            facts = await self._hypervisor.open(self._changed)
+            drivers.push_async_callback(self._hypervisor.close)
+            dataplane_facts = await self._dataplane.open()
+            drivers.push_async_callback(self._dataplane.close)
+            machine = self._machine if self._machine is not None else await off_loop(inventory.machine)
+            host = Host(
+                hypervisor=self._hypervisor,
+                dataplane=self._dataplane,
+                facts=facts,
+                servers=self._servers,
+                images=ImageCache(self._state / "cache", self._cloud.image),
+                machine=machine,
+                addresses=self._addresses,
+            )
+
+            async def tell_facts() -> None:
+                self._outbox.put_facts(await off_loop(inventory.host_facts, self._state, facts, dataplane_facts))
+
+            async with asyncio.TaskGroup() as group:
+                jobs = self._jobs = Jobs(
+                    host,
+                    self._plans,
+                    self._outbox,
+                    group,
+                    grace=self._grace,
+                    at_once=self._at_once or (8 if facts.wants_disks else 64),
+                    pause=self._timer,
+                )
+                group.create_task(self._outbox.run())
+                try:
+                    await self._insist(lambda: self._adopt(jobs))
+                    await self._insist(tell_facts)
+                    await self._rounds(jobs, tell_facts)
+                finally:
+                    jobs.close()
+
+    def _changed(self, server_id: ServerId) -> None:
+        if self._jobs is not None:
+            self._jobs.changed(server_id)
+
+    async def _adopt(self, jobs: Jobs) -> None:
+        """Take in the whole plan, and everything found on the host."""
+        plan = await self._cloud.plan(0)
+        found = await off_loop(records.read_all, self._servers)
+        guests = await self._hypervisor.guests()
+        # No wait from here on: a guest that ends from now on is in the table, and is looked at.
+        for server_id in found.keys() | guests.keys():
+            seen = Seen(guest=guests.get(server_id), record=found.get(server_id), directory=server_id in found)
+            jobs.adopt(server_id, seen)
+        concerned = self._plans.add(plan)
+        jobs.sweep_soon()
+        for server_id in concerned | jobs.servers.keys():
+            jobs.planned(server_id)
+        log.info(
+            "adopted %d guests, %d servers planned",
+            len(guests),
+            len(plan.servers),
+            extra={"action": "adopt", "revision": plan.revision},
+        )
+
+    async def _rounds(self, jobs: Jobs, tell_facts: Callable[[], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        next_look = loop.time() + self._timer * TIMERS_PER_LOOK
+
+        async def one_round() -> None:
+            nonlocal next_look
+            slow = loop.time() >= next_look
+            for server_id in self._plans.add(await self._cloud.plan(0 if slow else self._plans.revision)):
+                jobs.planned(server_id)
+            jobs.retry_due()
+            if slow:
+                next_look = loop.time() + self._timer * TIMERS_PER_LOOK
+                jobs.doubt_all()
+                jobs.sweep_soon()
+                await tell_facts()
+
+        while True:
+            await self._insist(lambda: self._cloud.wait(self._timer))
+            await self._insist(one_round)
+
+    async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do something until it succeeds, with growing pauses: the agent outlives whatever is wrong for a
+        while."""
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return await step()
+            except Exception:
+                log.exception("the agent's round failed", extra={"action": "round"})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, self._timer)
