@@ -11,6 +11,8 @@ import httpx
 
 from polyport import cloud as composition
 from polyport.config import Config, DataplaneConfig, HypervisorConfig
+from polyport.db.engine import Tx
+from polyport.identity import assignments, projects, roles, tokens, users
 
 
 class Client:
@@ -56,9 +58,7 @@ class Client:
         document = answer.json()
         return next(iter(document.values())) if len(document) == 1 else document
 
-    async def until(
-        self, path: str, holds: Callable[[httpx.Response], bool], seconds: float = 10.0
-    ) -> httpx.Response:
+    async def until(self, path: str, holds: Callable[[httpx.Response], bool], seconds: float = 10.0) -> httpx.Response:
         """GET a path until the answer satisfies `holds`; fails with the last answer."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
@@ -100,8 +100,16 @@ class TestCloud:
 
     async def client(self, project: str, role: str, user: str | None = None) -> Client:
         """A caller with one role in a project; both are made when they are not there."""
-        token, project_id, user_id = await self.cloud.token_for(project=project, role=role, user=user or f"{project}-{role}")
-        return Client(self.http, token, project_id, user_id)
+        name = user or f"{project}-{role}"
+
+        def make(tx: Tx) -> tuple[str, str, str]:
+            there = projects.find_project(tx, project) or projects.create_project(tx, project)
+            caller = users.find_user(tx, name) or users.create_user(tx, name)
+            assignments.assign(tx, caller.id, "project", there.id, roles.find_role(tx, role).id)
+            token, _ = tokens.issue(tx, caller.id, tokens.Scope(project_id=there.id))
+            return token, there.id, caller.id
+
+        return Client(self.http, *await self.cloud.database.write(make))
 
     def anonymous(self) -> Client:
         return Client(self.http, None, "", "")

@@ -1,0 +1,1 @@
+"""Who may call: domains, projects, users, roles and their assignments, tokens."""

@@ -1,0 +1,146 @@
+"""Domains: the name spaces of projects and users."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import UNSET, Struct, UnsetType
+from sqlalchemy.exc import IntegrityError
+
+from polyport.db.engine import Tx
+from polyport.db.tables.identity import assignments, domains, projects, users
+from polyport.errors import Conflict, Forbidden, NotFound
+from polyport.identity.generation import identity_changed
+from polyport.ids import new_hex
+
+DEFAULT = "default"
+
+
+class DomainNotFound(NotFound):
+    """Could not find domain: {id}."""
+
+
+class DomainNameTaken(Conflict):
+    """It is not permitted to have two domains with the same name: {name}."""
+
+
+class DomainEnabled(Forbidden):
+    """Cannot delete a domain that is enabled, please disable it first."""
+
+
+class DefaultDomainKept(Forbidden):
+    """The default domain cannot be deleted."""
+
+
+class Domain(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    description: str
+    enabled: bool
+    extra: dict[str, Any]
+
+
+class DomainChange(Struct, frozen=True, kw_only=True):
+    """What of a domain shall change; `extra` holds attributes of the client's own, None takes one away."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    extra: dict[str, Any] = {}
+
+
+def create_domain(
+    tx: Tx,
+    name: str,
+    *,
+    id: str | None = None,
+    description: str = "",
+    enabled: bool = True,
+    extra: dict[str, Any] | None = None,
+) -> Domain:
+    """Raises `DomainNameTaken`."""
+    domain = Domain(
+        id=id or new_hex(), name=name, description=description, enabled=enabled, extra=extra or {}
+    )
+    try:
+        tx.execute(sa.insert(domains), msgspec.structs.asdict(domain))
+    except IntegrityError as error:
+        raise DomainNameTaken(name=name) from error
+    return domain
+
+
+def get_domain(tx: Tx, id: str) -> Domain:
+    """Raises `DomainNotFound`."""
+    row = tx.first(sa.select(domains).where(domains.c.id == id))
+    if row is None:
+        raise DomainNotFound(id=id)
+    return _read(row)
+
+
+def find_domain(tx: Tx, id: str | None, name: str | None) -> Domain:
+    """A domain by id, else by name. Raises `DomainNotFound`."""
+    if id is not None:
+        return get_domain(tx, id)
+    row = tx.first(sa.select(domains).where(domains.c.name == name))
+    if row is None:
+        raise DomainNotFound(id=name)
+    return _read(row)
+
+
+def list_domains(tx: Tx, *, ids: list[str] | None = None) -> list[Domain]:
+    """All domains, or those with one of `ids`, by name."""
+    statement = sa.select(domains).order_by(domains.c.name)
+    if ids is not None:
+        statement = statement.where(domains.c.id.in_(ids))
+    return [_read(row) for row in tx.all(statement)]
+
+
+def update_domain(tx: Tx, id: str, change: DomainChange) -> Domain:
+    """Raises `DomainNotFound`, `DomainNameTaken`."""
+    domain = get_domain(tx, id)
+    values = {
+        name: getattr(change, name)
+        for name in ("name", "description", "enabled")
+        if getattr(change, name) is not UNSET
+    }
+    values["extra"] = merged(domain.extra, change.extra)
+    try:
+        tx.execute(sa.update(domains).where(domains.c.id == id).values(**values))
+    except IntegrityError as error:
+        raise DomainNameTaken(name=change.name) from error
+    identity_changed(tx)
+    return get_domain(tx, id)
+
+
+def delete_domain(tx: Tx, id: str) -> None:
+    """Delete a disabled domain with its users and projects.
+
+    Raises `DomainNotFound`, `DomainEnabled`, `DefaultDomainKept`.
+    """
+    if get_domain(tx, id).enabled:
+        raise DomainEnabled
+    if id == DEFAULT:
+        raise DefaultDomainKept
+    own = sa.select(projects.c.id).where(projects.c.domain_id == id)
+    tx.execute(
+        sa.delete(assignments).where(
+            sa.or_(
+                sa.and_(assignments.c.target == "project", assignments.c.target_id.in_(own)),
+                sa.and_(assignments.c.target == "domain", assignments.c.target_id == id),
+            )
+        )
+    )
+    tx.execute(sa.delete(users).where(users.c.domain_id == id))
+    tx.execute(sa.update(projects).where(projects.c.domain_id == id).values(parent_id=None))
+    tx.execute(sa.delete(projects).where(projects.c.domain_id == id))
+    tx.execute(sa.delete(domains).where(domains.c.id == id))
+    identity_changed(tx)
+
+
+def merged(had: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """The client's own attributes after a change; None takes one away."""
+    return {name: value for name, value in {**had, **change}.items() if value is not None}
+
+
+def _read(row: sa.Row[Any]) -> Domain:
+    return Domain(id=row.id, name=row.name, description=row.description, enabled=row.enabled, extra=row.extra)
