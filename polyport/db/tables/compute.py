@@ -82,9 +82,7 @@ servers = sa.Table(
     sa.Column("locked_reason", sa.String(255), nullable=True),
     sa.Column("locked_by", sa.String(8), nullable=True),  # owner | admin
     sa.Column("image_id", sa.String(36), nullable=True, index=True),
-    sa.Column(
-        "image", sa.JSON, nullable=True
-    ),  # what the host needs of it, as it was at boot (plan.ImagePlan + kernel ...)
+    sa.Column("image", sa.JSON, nullable=True),  # as it was at boot (compute/boot_images.BootImage)
     sa.Column("flavor_number", sa.Integer, nullable=False),
     sa.Column("flavor", sa.JSON, nullable=False),  # as it was at boot
     sa.Column("vcpus", sa.Integer, nullable=False),
