@@ -66,10 +66,18 @@ class Monitor:
         client = QMPClient()
         client.register_listener(_Events(receive))
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await client.connect(connect_to(directory, SOCKET))
-        except (OSError, EOFError, QMPError, TimeoutError) as error:
+            stream = connect_to(directory, SOCKET)
+        except OSError as error:
             raise MonitorLost(doing="connecting") from error
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await client.connect(stream)
+        except (OSError, EOFError, QMPError, TimeoutError) as error:
+            stream.close()
+            raise MonitorLost(doing="greeting") from error
+        except BaseException:
+            stream.close()
+            raise
         return cls(client)
 
     @property
