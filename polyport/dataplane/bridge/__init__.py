@@ -1,0 +1,10 @@
+"""Linux bridges: one per network, a tap per port, one nftables table, a DHCP responder; in an own namespace.
+
+driver      the protocol's calls; on the event loop
+  |-- dhcp          answers guests; on the event loop
+  `-- switch        bridges, taps and rules; everything below here runs on the namespace's own thread
+        |-- netlink     bridges, taps and their descriptors
+        `-- ruleset     what nftables holds, and the way from there to what it should hold
+              |-- firewall  plans -> rules (pure)
+              `-- nft       libnftables
+"""

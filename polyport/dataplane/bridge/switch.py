@@ -1,0 +1,172 @@
+"""The bridges, taps and rules of this host. All of it runs on the namespace's own thread, one call at a time.
+
+    bridge of a network:   (none) --first plug--> up, listening --last unplug--> (none)
+    tap of a port:         (none) --plug--> held by its descriptors --last one closed, or unplug--> (none)
+    rules of a port:       (none) --plug, before the tap--> in force --unplug, sweep--> (none)
+
+A tap may be gone while its rules are still there (its guest ended), never the other way round: a tap without rules
+is on no bridge, or not heard.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
+from socket import socket
+
+from polyport.config import DataplaneConfig
+from polyport.dataplane import VifCounters, VifPlan
+from polyport.dataplane.bridge.dhcp_listener import listen
+from polyport.dataplane.bridge.firewall import elements_of, is_up
+from polyport.dataplane.bridge.netlink import Links, NoSuchLink
+from polyport.dataplane.bridge.network import responder_mac
+from polyport.dataplane.bridge.ruleset import Group, Ruleset
+from polyport.ids import NetworkId, PortId
+from polyport.names import bridge_of, tap_of
+
+
+class Switch:
+    """Its calls raise `DataplaneError`."""
+
+    def __init__(
+        self,
+        config: DataplaneConfig,
+        serve: Callable[[str, socket, str], None],
+        stop: Callable[[str], None],
+    ) -> None:
+        """`serve(bridge, listener, MAC)` and `stop(bridge)` are told whose DHCP requests are to be answered."""
+        self._config = config
+        self._serve = serve
+        self._stop = stop
+        self._vifs: dict[PortId, VifPlan] = {}
+        self._groups: dict[Group, dict[PortId, VifPlan]] = {}
+        self._taps: dict[str, set[str]] = {}
+        """Bridge -> the taps that were put on it and not taken away since, whether they still exist or not."""
+        self._listening: dict[str, int] = {}
+        """Bridge -> the number of the link that is listened on."""
+
+    def open(self) -> None:
+        with ExitStack() as undo:
+            self._links = Links()
+            undo.callback(self._links.close)
+            self._ruleset = Ruleset(self._config)
+            undo.callback(self._ruleset.close)
+            self._ruleset.open()
+            for tap, bridge in self._links.vifs().items():
+                if bridge is not None:
+                    self._taps.setdefault(bridge, set()).add(tap)
+            undo.pop_all()
+
+    def close(self) -> None:
+        self._ruleset.close()
+        self._links.close()
+
+    def found(self) -> dict[str, str | None]:
+        """Every tap that exists, and its bridge."""
+        return self._links.vifs()
+
+    def plug(self, vif: VifPlan) -> int:
+        """Make a vif, in place of what was left of an earlier one; an open descriptor of its tap."""
+        port_id = vif.nic.port_id
+        tap, bridge = tap_of(port_id), bridge_of(vif.network.id)
+        with ExitStack() as undo:
+            # Rules come first, so that a tap is never on a bridge without them.
+            undo.callback(self._write, drop=[port_id])
+            self._write([vif])
+            self._links.delete(tap)
+            undo.callback(self._leave, tap)
+            self._join(vif)
+            descriptor = self._links.create_tap(tap)
+            undo.callback(os.close, descriptor)
+            self._links.attach(tap, bridge, vif.network.mtu, up=is_up(vif))
+            undo.pop_all()
+        return descriptor
+
+    def guard(self, vifs: Iterable[VifPlan]) -> list[VifPlan]:
+        """Bring the rules of those vifs that exist to their plan, all in one transaction; the vifs that exist."""
+        there = [vif for vif in vifs if self._links.index(tap_of(vif.nic.port_id)) is not None]
+        self._write(there)
+        return there
+
+    def connect(self, vifs: Iterable[VifPlan]) -> None:
+        """Bring the links of vifs that `guard` found to their plan. A tap that has gone meanwhile is no error."""
+        for vif in vifs:
+            tap = tap_of(vif.nic.port_id)
+            with suppress(NoSuchLink):
+                self._join(vif)
+                self._links.attach(tap, bridge_of(vif.network.id), vif.network.mtu, up=is_up(vif))
+
+    def unplug(self, port_id: PortId) -> None:
+        """Remove a vif; no-op where it is not there."""
+        tap = tap_of(port_id)
+        self._links.delete(tap)
+        self._write(drop=[port_id])
+        self._leave(tap)
+
+    def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
+        """Remove what belongs to no port of `keep`, and put right what is amiss with the rules; the names removed."""
+        taps = {tap_of(port_id) for port_id in keep}
+        bridges = {bridge_of(network_id) for network_id in keep.values()}
+        doomed = [*(self._links.vifs().keys() - taps), *(set(self._links.bridges()) - bridges)]
+        self._links.delete(*doomed)
+        self._write(drop=[port_id for port_id in self._vifs if port_id not in keep])
+        for bridge in list(self._taps):
+            self._taps[bridge] &= taps
+            if not self._taps[bridge] and bridge not in bridges:
+                del self._taps[bridge]
+        for bridge in [name for name in self._listening if name in doomed]:
+            self._silence(bridge)
+        self._ruleset.settle(taps)
+        return tuple(sorted(doomed))
+
+    def counters(self, port_id: PortId) -> VifCounters | None:
+        return self._links.counters(tap_of(port_id))
+
+    def _write(self, put: Iterable[VifPlan] = (), drop: Iterable[PortId] = ()) -> None:
+        """Change the rules of these ports and of their siblings: all of it or nothing."""
+        groups: dict[Group, dict[PortId, VifPlan]] = {}
+
+        def members(vif: VifPlan) -> dict[PortId, VifPlan]:
+            group = Group(vif.server_id, vif.network.id)
+            return groups.setdefault(group, dict(self._groups.get(group, {})))
+
+        coming = {vif.nic.port_id: vif for vif in put}
+        going = [*drop, *coming]
+        for port_id in going:
+            if (known := self._vifs.get(port_id)) is not None:
+                members(known).pop(port_id, None)
+        for port_id, vif in coming.items():
+            members(vif)[port_id] = vif
+        changes = {group: elements_of(vifs.values()) for group, vifs in groups.items()}
+        self._ruleset.put(changes, [tap_of(port_id) for port_id in going])
+        for port_id in going:
+            self._vifs.pop(port_id, None)
+        self._vifs.update(coming)
+        for group, vifs in groups.items():
+            self._groups.pop(group, None)
+            if vifs:
+                self._groups[group] = vifs
+
+    def _join(self, vif: VifPlan) -> None:
+        """Have the bridge of a vif, with a DHCP server, and count the vif in."""
+        tap, bridge, mac = tap_of(vif.nic.port_id), bridge_of(vif.network.id), responder_mac(vif.network.id)
+        for taps in self._taps.values():
+            taps.discard(tap)
+        self._taps.setdefault(bridge, set()).add(tap)
+        index = self._links.ensure_bridge(bridge, mac, vif.network.mtu)
+        if self._listening.get(bridge) != index:
+            self._serve(bridge, listen(bridge), mac)
+            self._listening[bridge] = index
+
+    def _leave(self, tap: str) -> None:
+        """Count a vif out, and remove its bridge when it was the last there."""
+        for bridge, taps in list(self._taps.items()):
+            if tap in taps:
+                taps.discard(tap)
+                if not taps:
+                    del self._taps[bridge]
+                    self._silence(bridge)
+                    self._links.delete(bridge)
+
+    def _silence(self, bridge: str) -> None:
+        if self._listening.pop(bridge, None) is not None:
+            self._stop(bridge)

@@ -1,0 +1,107 @@
+"""A dataplane without a network: the same promises, kept in memory.
+
+For tests of everything above it, and for load without guests. `FakeNetworks` is what would be the host's: hand the
+same one to a second `FakeDataplane`, and it finds what the first left, as after a restart of the agent.
+"""
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from polyport.config import DataplaneConfig
+from polyport.dataplane import DataplaneFacts, FoundVif, VifCounters, VifPlan
+from polyport.ids import NetworkId, PortId
+from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
+
+NOTHING = VifCounters(received_packets=0, received_bytes=0, sent_packets=0, sent_bytes=0)
+
+
+class FakeNetworks:
+    """Bridges and taps that are not there. Unlike real taps these stay without anybody holding a descriptor."""
+
+    def __init__(self) -> None:
+        self.taps: dict[str, str] = {}
+        """Tap -> its bridge."""
+        self.plans: dict[str, VifPlan] = {}
+        """Tap -> the plan it was last brought to."""
+
+    @property
+    def bridges(self) -> set[str]:
+        return set(self.taps.values())
+
+
+class FakeDataplane:
+    """A `Dataplane`. `before(name)` comes first in every call of that name; what it raises, the call raises."""
+
+    def __init__(
+        self,
+        config: DataplaneConfig | None = None,
+        *,
+        before: Callable[[str], Awaitable[None] | None] | None = None,
+        networks: FakeNetworks | None = None,
+    ) -> None:
+        self._config = config or DataplaneConfig(driver="fake")
+        self._before = before
+        self._networks = networks if networks is not None else FakeNetworks()
+
+    async def open(self) -> DataplaneFacts:
+        await self._hook("open")
+        return DataplaneFacts(name="fake", version="1")
+
+    async def close(self) -> None:
+        await self._hook("close")
+
+    async def found(self) -> tuple[FoundVif, ...]:
+        await self._hook("found")
+        return tuple(
+            FoundVif(
+                port_id_prefix=tap.removeprefix(TAP_PREFIX),
+                tap=tap,
+                network_id_prefix=bridge.removeprefix(BRIDGE_PREFIX),
+            )
+            for tap, bridge in self._networks.taps.items()
+        )
+
+    async def plug(self, vif: VifPlan) -> int:
+        await self._hook("plug")
+        descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._put(vif)
+        return descriptor
+
+    async def ensure(self, vifs: Iterable[VifPlan]) -> None:
+        await self._hook("ensure")
+        for vif in vifs:
+            if tap_of(vif.nic.port_id) in self._networks.taps:
+                self._put(vif)
+
+    async def unplug(self, port_id: PortId) -> None:
+        await self._hook("unplug")
+        self._drop(tap_of(port_id))
+
+    async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
+        await self._hook("sweep")
+        taps = {tap_of(port_id) for port_id in keep}
+        before = self._networks.bridges
+        doomed = self._networks.taps.keys() - taps
+        for tap in doomed:
+            self._drop(tap)
+        return tuple(sorted(doomed | (before - self._networks.bridges)))
+
+    async def counters(self, port_id: PortId) -> VifCounters | None:
+        await self._hook("counters")
+        return NOTHING if tap_of(port_id) in self._networks.taps else None
+
+    async def _hook(self, name: str) -> None:
+        if self._before is not None:
+            outcome = self._before(name)
+            if inspect.isawaitable(outcome):
+                await outcome
+
+    def _put(self, vif: VifPlan) -> None:
+        tap = tap_of(vif.nic.port_id)
+        self._networks.taps[tap] = bridge_of(vif.network.id)
+        self._networks.plans[tap] = vif
+
+    def _drop(self, tap: str) -> None:
+        self._networks.taps.pop(tap, None)
+        self._networks.plans.pop(tap, None)
