@@ -52,6 +52,11 @@ def charge(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
     _count(tx, project_id, amounts)
 
 
+def count(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
+    """Count `amounts` to a project whatever its limits: for what the cloud makes by itself, as default security groups."""
+    _count(tx, project_id, amounts)
+
+
 def refund(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
     """Take `amounts` off a project's count."""
     _count(tx, project_id, {resource: -less for resource, less in amounts.items()})

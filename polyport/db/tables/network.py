@@ -77,6 +77,7 @@ ports = sa.Table(
     sa.Column("device_id", sa.String(255), nullable=False, default="", index=True),
     sa.Column("device_owner", sa.String(255), nullable=False, default=""),
     sa.Column("host", sa.String(255), nullable=False, default=""),
+    sa.Column("position", sa.Integer, nullable=True),  # the NIC's slot while a server has the port; NULL while none has
     sa.Column("vnic_type", sa.String(32), nullable=False, default="normal"),
     sa.Column("profile", sa.JSON, nullable=False, default=dict),
     sa.Column("port_security_enabled", sa.Boolean, nullable=False, default=True),
