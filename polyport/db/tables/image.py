@@ -39,3 +39,10 @@ members = sa.Table(
     sa.Column("created_at", sa.String(26), nullable=False),
     sa.Column("updated_at", sa.String(26), nullable=False),
 )
+
+deleted = sa.Table(
+    "deleted_images",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+)
+"""Ids that were taken once: hosts may still have the bytes, so an id never comes back with others."""
