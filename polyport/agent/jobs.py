@@ -17,14 +17,13 @@ sweep must not meet a vif half made.
 
 import asyncio
 import logging
-import math
 from collections.abc import Coroutine, Mapping
 
 import msgspec
 
 from polyport.agent.outbox import Outbox
 from polyport.agent.plans import PlanSum
-from polyport.agent.reconcile import Seen, Start, Step, Stop, UpdateVifs, decide
+from polyport.agent.reconcile import Clear, Seen, Start, Step, Stop, UpdateVifs, decide
 from polyport.agent.report import server_report
 from polyport.agent.servers import Host, Server, bring_images, carry_out, stop
 from polyport.agent.vifs import vif_plans
@@ -58,6 +57,7 @@ class KeptServer(Server):
         self.failures = 0
         self.held: tuple[Step, ...] = ()
         self.retry_at = 0.0
+        self.given_up = False
         self.told: ServerReport | None = None
 
     def no_more(self) -> bool:
@@ -121,7 +121,7 @@ class Jobs:
             server = self.servers[server_id] = KeptServer(server_id, Seen())
         if plan != server.plan:
             server.plan = plan
-            server.error, server.failures, server.held, server.retry_at = None, 0, (), 0.0
+            server.error, server.failures, server.held, server.given_up = None, 0, (), False
             if server.hurry is not None and _hurried(plan, server.seen.guest):
                 server.hurry.set()
         self.kick(server)
@@ -208,7 +208,8 @@ class Jobs:
     def _decide(self, server: KeptServer) -> tuple[tuple[VifPlan, ...], tuple[Step, ...]]:
         plan = server.plan
         vifs = vif_plans(plan, self._plans.networks) if plan is not None and plan.wanted != "gone" else ()
-        return vifs, decide(plan, vifs, server.seen, machine=self._host.machine, grace=self._grace)
+        steps = decide(plan, vifs, server.seen, machine=self._host.machine, grace=self._grace)
+        return vifs, _without_start(steps) if server.given_up else steps
 
     def _hand_out(self, servers: list[KeptServer], job: Coroutine[object, object, None]) -> None:
         for server in servers:
@@ -340,7 +341,9 @@ class Jobs:
     # Results
 
     def _settle(self, server: KeptServer, plan: ServerPlan | None) -> None:
-        server.error, server.failures, server.held = None, 0, ()
+        if not server.given_up:
+            server.error = None
+        server.failures, server.held = 0, ()
         self._failing.pop(server.id, None)
         self._tell(server, plan)
         if server.plan is plan and server.no_more():
@@ -351,22 +354,29 @@ class Jobs:
         log.error("server failed: %s", error, exc_info=error, extra={"action": "fail", "server": server.id})
         server.error = error.message if isinstance(error, PolyportError) else "The host failed."
         server.stale = True
-        if server.plan is plan:
-            self._hold(server)
+        if server.plan is plan and not self._hold(server):
+            # What failed did not matter in the end: a vif that would not go was replaced.
+            self._settle(server, plan)
         self._tell(server, plan)
 
-    def _hold(self, server: KeptServer) -> None:
-        """Not the same steps again before their time. A boot that failed is not tried again at all: the
-        user was told so, and a server must not come up hours after it was given up."""
+    def _hold(self, server: KeptServer) -> bool:
+        """Not the same steps again before their time; False where none are left. A boot that failed is not tried
+        again at all: the user was told so, and a server must not come up hours after it was given up."""
         try:
-            _, server.held = self._decide(server)
+            _, steps = self._decide(server)
         except Exception:  # what could not be decided on failed for that reason, and was logged
-            server.held = ()
-        refused = any(isinstance(step, Start) and not step.again for step in server.held)
-        pause = self._pause * 2 ** min(server.failures, MOST_DOUBLINGS)
-        server.retry_at = math.inf if refused else self._loop.time() + pause
+            steps = server.held
+        else:
+            if not steps:
+                return False
+            if any(isinstance(step, Start) and not step.again for step in steps):
+                server.given_up = True
+                steps = _without_start(steps)
+        server.held = steps
+        server.retry_at = self._loop.time() + self._pause * 2 ** min(server.failures, MOST_DOUBLINGS)
         server.failures += 1
         self._failing[server.id] = server
+        return True
 
     def _tell(self, server: KeptServer, plan: ServerPlan | None) -> None:
         if plan is None:
@@ -383,6 +393,15 @@ def look(seen: Seen, guest: FoundGuest | None, *, doubted: bool) -> Seen:
     inside = [nic.port_id for nic in guest.nics] if guest is not None else []
     vifs = {**dict.fromkeys(inside), **seen.vifs}
     return msgspec.structs.replace(seen, guest=guest, vifs=dict.fromkeys(vifs) if doubted else vifs)
+
+
+def _without_start(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """What is left to do for a server whose start was given up: clearing up, unless its guest still runs."""
+    if not any(isinstance(step, Start) for step in steps):
+        return steps
+    if any(isinstance(step, Stop) for step in steps):
+        return ()
+    return tuple(step for step in steps if isinstance(step, Clear))
 
 
 def _hurried(plan: ServerPlan | None, guest: FoundGuest | None) -> bool:

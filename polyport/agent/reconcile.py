@@ -3,10 +3,10 @@
     wanted     what is there       steps
     running    no guest            Start, if this boot was not carried out yet, or the machine restarted since
                                    Note(ended), if it was: the guest ended by itself and stays down
-               guest, older boot   Stop, Start                        (soft or hard, as the plan says)
+               guest, older boot   Stop, Clear, Start                 (soft or hard, as the plan says)
                guest               Resume, UnplugNic.. PlugNic.. UpdateVifs
     paused     (as running)        ..., Pause
-    stopped    guest               Stop, Note(ended)
+    stopped    guest               Stop, Clear, Note(ended)
     gone       anything            Stop, Clear, Remove                (so too a leftover, which no plan knows)
 
 The slot of a NIC decides its place in the guest. A NIC in the wrong slot was detached and attached again in
@@ -48,7 +48,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True):
-    """End the guest, waiting `grace` seconds for it to power off by itself, and remove its vifs."""
+    """End the guest, waiting `grace` seconds for it to power off by itself."""
 
     grace: float
 
@@ -119,8 +119,7 @@ def decide(
         return _removal(seen)
     guest = seen.guest
     if wanted.wanted == "stopped":
-        stop: tuple[Step, ...] = (Stop(grace),) if guest is not None else _clear(seen.vifs)
-        return (*stop, *_ended(seen.record))
+        return (*_stop(seen, grace), *_ended(seen.record))
     pause: tuple[Step, ...] = (Pause(),) if wanted.wanted == "paused" else ()
     if guest is None:
         start = _start(wanted, seen.record, machine)
@@ -128,7 +127,7 @@ def decide(
             return (*_clear(seen.vifs), start, *pause)
         return (*_clear(seen.vifs), *_ended(seen.record))
     if guest.boot < wanted.boot:
-        return (Stop(grace if wanted.restart == "soft" else 0.0), Start(), *pause)
+        return (*_stop(seen, grace if wanted.restart == "soft" else 0.0), Start(), *pause)
     note = _note(guest, seen.record, machine)
     nics = _nic_steps(guest, vifs, seen)
     # A halted guest cannot let go of a NIC: it is resumed first and paused last.
@@ -138,8 +137,11 @@ def decide(
 
 
 def _removal(seen: Seen) -> tuple[Step, ...]:
-    steps: tuple[Step, ...] = (Stop(0.0),) if seen.guest is not None else _clear(seen.vifs)
-    return (*steps, Remove()) if seen.directory else steps
+    return (*_stop(seen, 0.0), *((Remove(),) if seen.directory else ()))
+
+
+def _stop(seen: Seen, grace: float) -> tuple[Step, ...]:
+    return (*((Stop(grace),) if seen.guest is not None else ()), *_clear(seen.vifs))
 
 
 def _clear(vifs: Mapping[PortId, object]) -> tuple[Step, ...]:

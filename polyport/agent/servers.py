@@ -146,6 +146,8 @@ async def _carry_out_one(
 
 async def start(host: Host, server: Server, plan: ServerPlan, vifs: tuple[VifPlan, ...]) -> None:
     """Start a guest with all its NICs, or leave nothing that was not there before."""
+    if server.seen.guest is not None and server.seen.guest.boot == plan.boot:
+        return
     directory = host.directory(plan.id)
     taps = _Taps()
     try:
@@ -172,7 +174,7 @@ async def start(host: Host, server: Server, plan: ServerPlan, vifs: tuple[VifPla
                 nics=tuple(map(_guest_nic, vifs)),
             )
             await finished(host.hypervisor.start(guest, directory, taps.open))
-            undo.push("stop guest", _end_guest, host, server, 0.0)
+            undo.push("stop guest", stop, host, server, 0.0)
             server.see(
                 guest=FoundGuest(id=plan.id, power="running", boot=plan.boot, nic_slots=plan.nic_slots, nics=guest.nics)
             )
@@ -194,9 +196,9 @@ async def bring_images(host: Host, plan: ServerPlan | None) -> None:
 
 
 async def stop(host: Host, server: Server, grace: float) -> None:
-    """End a guest and remove its vifs."""
-    await _end_guest(host, server, grace)
-    await _clear(host, server, tuple(server.seen.vifs))
+    """End a guest; its vifs are left without a tap, to be cleared."""
+    await host.hypervisor.stop(server.id, grace=grace)
+    server.see(guest=None)
     log.info("stopped", extra={"action": "stop", "server": server.id})
 
 
@@ -204,14 +206,16 @@ async def plug(host: Host, server: Server, vif: VifPlan) -> None:
     """Add a NIC to a running guest, or leave nothing of it."""
     taps = _Taps()
     nic = _guest_nic(vif)
+    guest = server.seen.guest
+    inside = guest.nics if guest is not None else ()
+    if nic in inside:
+        return
     try:
         async with Undo() as undo:
             await _make_vif(host, server, vif, taps, undo)
             await finished(host.hypervisor.plug(server.id, nic, taps.open[nic.port_id]))
     finally:
         taps.close_all()
-    guest = server.seen.guest
-    inside = guest.nics if guest is not None else ()
     server.see_guest(nics=tuple(sorted((*inside, nic), key=lambda each: each.slot)))
     log.info("plugged", extra={"action": "plug", "server": server.id, "port": nic.port_id, "slot": nic.slot})
 
@@ -265,11 +269,6 @@ async def _clear(host: Host, server: Server, ports: tuple[PortId, ...]) -> None:
             failure = failure or error
     if failure is not None:
         raise failure
-
-
-async def _end_guest(host: Host, server: Server, grace: float) -> None:
-    await host.hypervisor.stop(server.id, grace=grace)
-    server.see(guest=None)
 
 
 async def _note(host: Host, server: Server, record: Record) -> None:
