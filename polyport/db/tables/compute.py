@@ -42,7 +42,14 @@ flavors = sa.Table(
     sa.Column("is_public", sa.Boolean, nullable=False, default=True),
     sa.Column("disabled", sa.Boolean, nullable=False, default=False),
     sa.Column("extra_specs", sa.JSON, nullable=False, default=dict),
-    sa.Column("projects", sa.JSON, nullable=False, default=list),  # that may use it where it is not public
+    sqlite_autoincrement=True,  # servers keep the number of a flavor that is gone
+)
+
+flavor_access = sa.Table(
+    "flavor_access",
+    metadata,
+    sa.Column("flavor", sa.Integer, sa.ForeignKey("flavors.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("project_id", sa.String(64), primary_key=True),  # may use it although it is not public
 )
 
 keypairs = sa.Table(
@@ -111,6 +118,7 @@ servers = sa.Table(
     sa.Column("terminated_at", sa.String(26), nullable=True),  # when the host had cleaned up behind it
     sa.Column("deleted_at", sa.String(26), nullable=True),  # when the API deleted it
     sa.Column("plan_revision", sa.BigInteger, nullable=False),
+    sa.Column("reported_revision", sa.BigInteger, nullable=False, default=0),  # up to which the host is done
     sa.CheckConstraint("wanted IN ('running', 'stopped', 'paused', 'gone')", name="wanted"),
 )
 sa.Index("ix_servers_project", servers.c.project_id, servers.c.deleted_at, servers.c.number)
@@ -171,7 +179,8 @@ server_events = sa.Table(
 server_groups = sa.Table(
     "server_groups",
     metadata,
-    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),  # order of creation
+    sa.Column("id", sa.String(36), nullable=False, unique=True),
     sa.Column("project_id", sa.String(64), nullable=False, index=True),
     sa.Column("user_id", sa.String(64), nullable=False),
     sa.Column("name", sa.String(255), nullable=False),
