@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 VHOST = "/dev/vhost-net"
 UNPLUG_SECONDS = 30.0
+LOG_SECONDS = 2.0
+"""Time between two looks at the size of the logs: a guest was seen to write 30 MB to its console in a second."""
 
 
 class EmulatorMissing(HypervisorError):
@@ -41,9 +43,7 @@ class EmulatorMissing(HypervisorError):
 class QemuHypervisor:
     """The `Hypervisor` protocol over QEMU. `unplug_seconds`: how long a guest is asked to let a NIC go."""
 
-    def __init__(
-        self, config: HypervisorConfig, servers: Path, *, unplug_seconds: float = UNPLUG_SECONDS
-    ) -> None:
+    def __init__(self, config: HypervisorConfig, servers: Path, *, unplug_seconds: float = UNPLUG_SECONDS) -> None:
         self._config = config
         self._servers = servers
         self._unplug_seconds = unplug_seconds
@@ -51,6 +51,7 @@ class QemuHypervisor:
         self._guests: dict[ServerId, RunningGuest] = {}
         self._changed: Callable[[ServerId], None] = lambda _: None
         self._closing: set[asyncio.Task[None]] = set()
+        self._trimming: asyncio.Task[None] | None = None
 
     async def open(self, changed: Callable[[ServerId], None]) -> HypervisorFacts:
         version = await asyncio.to_thread(emulator_version, self._config.emulator)
@@ -63,6 +64,7 @@ class QemuHypervisor:
         )
         self._changed = changed
         await asyncio.gather(*(self._adopt(directory) for directory in directories(self._servers)))
+        self._trimming = asyncio.create_task(self._trim_logs())
         return HypervisorFacts(
             name="qemu",
             version=version,
@@ -73,15 +75,15 @@ class QemuHypervisor:
         )
 
     async def close(self) -> None:
+        if self._trimming:
+            self._trimming.cancel()
+            await asyncio.gather(self._trimming, return_exceptions=True)
+            self._trimming = None
         guests, self._guests = self._guests, {}
         await asyncio.gather(*(guest.close() for guest in guests.values()), *self._closing)
 
     async def guests(self) -> Mapping[ServerId, FoundGuest]:
-        found = {}
-        for server_id, guest in self._guests.items():
-            guest.trim_logs()
-            found[server_id] = guest.found()
-        return found
+        return {server_id: guest.found() for server_id, guest in self._guests.items()}
 
     async def start(self, guest: Guest, directory: Path, taps: Mapping[PortId, int]) -> None:
         if running := self._guests.get(guest.id):
@@ -169,6 +171,15 @@ class QemuHypervisor:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         self._changed(running.guest.id)
+
+    async def _trim_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_SECONDS)
+            for guest in self._guests.values():
+                try:
+                    guest.trim_logs()
+                except OSError:
+                    log.exception("trim: server %s", guest.guest.id)
 
     def _forget(self, running: RunningGuest) -> None:
         if self._guests.get(running.guest.id) is running:

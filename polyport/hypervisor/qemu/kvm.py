@@ -33,29 +33,32 @@ CODE = bytes.fromhex(
     "0000000000000000ffff0000009acf00ffff00000092cf00ffff0000009aaf001f00c0000f"
 )
 
-_verdicts: dict[str, bool] = {}
-"""Emulator -> whether KVM works with it: asked once per process, for the answer does not change."""
+_verdicts: dict[tuple[str, str], bool] = {}
+"""Emulator and device -> whether KVM works: asked once per process, for the answer does not change."""
 
 
 class KvmMissing(HypervisorError):
     """The configuration asks for KVM, and {device} cannot be opened."""
 
 
-async def choose_accelerator(emulator: str, wanted: Literal["auto", "kvm", "tcg"]) -> Literal["kvm", "tcg"]:
+async def choose_accelerator(
+    emulator: str, wanted: Literal["auto", "kvm", "tcg"], *, device: str = DEVICE
+) -> Literal["kvm", "tcg"]:
     """What guests shall run on. Raises `KvmMissing` where KVM is asked for by name and there is none."""
     if wanted == "tcg":
         return "tcg"
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
+    if not os.access(device, os.R_OK | os.W_OK):
         if wanted == "kvm":
-            raise KvmMissing(device=DEVICE)
+            raise KvmMissing(device=device)
         return "tcg"
     if wanted == "kvm":
         return "kvm"
-    if emulator not in _verdicts:
-        _verdicts[emulator] = await asyncio.to_thread(runs_code, emulator, "kvm")
-        if not _verdicts[emulator]:
-            log.warning("probe: %s is there and does not work; guests are emulated", DEVICE)
-    return "kvm" if _verdicts[emulator] else "tcg"
+    question = emulator, device
+    if question not in _verdicts:
+        _verdicts[question] = await asyncio.to_thread(runs_code, emulator, "kvm")
+        if not _verdicts[question]:
+            log.warning("probe: %s is there and does not work; guests are emulated", device)
+    return "kvm" if _verdicts[question] else "tcg"
 
 
 def rom() -> bytes:
@@ -81,9 +84,7 @@ def runs_code(emulator: str, accelerator: Literal["kvm", "tcg"], seconds: float 
             *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
         ]
         try:
-            ended = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-            )
+            ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
             return False
     return ended.returncode == PROBE_STATUS

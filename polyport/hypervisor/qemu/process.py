@@ -107,9 +107,7 @@ def is_running(directory: Path) -> bool:
     return False
 
 
-def spawn(
-    argv: Sequence[str], directory: Path, descriptors: Sequence[int], on_end: Callable[[], None]
-) -> GuestProcess:
+def spawn(argv: Sequence[str], directory: Path, descriptors: Sequence[int], on_end: Callable[[], None]) -> GuestProcess:
     """Start QEMU in `directory` with `descriptors` (the lock is one of them) left open. Raises `OSError`."""
     (directory / PID).unlink(missing_ok=True)
     log = os.open(directory / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
