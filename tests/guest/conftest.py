@@ -1,0 +1,125 @@
+"""Real guests in a cloud of their own process, driven by openstacksdk: one cloud for all stories, one server for each.
+
+Fixtures are named after the life stage a server is in; `server_any` runs a story in each of them.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openstack
+import pytest
+
+from demo.scratch import ScratchCloud
+from guest.build import KERNEL_ARGUMENTS, build
+from guest.channel import Guest
+from tests.guest.rig import Rig, Server
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[ScratchCloud]:
+    if os.geteuid() != 0:
+        pytest.skip("guests need root")
+    with ScratchCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def rig(cloud: ScratchCloud) -> Iterator[Rig]:
+    os.environ["OS_CLIENT_CONFIG_FILE"] = str(cloud.clouds)
+    client: Any = openstack.connect(cloud="polyport")
+    files = build(say=lambda text: None)
+    kernel = client.create_image(
+        "kernel", filename=str(files / "vmlinuz"), disk_format="aki", container_format="aki", wait=True
+    )
+    ramdisk = client.create_image(
+        "ramdisk", filename=str(files / "initrd"), disk_format="ari", container_format="ari", wait=True
+    )
+    image = client.create_image(
+        "guest",
+        filename=str(files / "disk.qcow2"),
+        disk_format="qcow2",
+        container_format="bare",
+        wait=True,
+        kernel_id=kernel.id,
+        ramdisk_id=ramdisk.id,
+        os_command_line=KERNEL_ARGUMENTS,
+    )
+    flavor = client.compute.create_flavor(name="guest", ram=160, vcpus=1, disk=0)
+    yield Rig(cloud, client, image, flavor)
+    client.close()
+
+
+@pytest.fixture
+def network(rig: Rig) -> Iterator[Any]:
+    """One network with an IPv4 subnet; everything on it is gone afterwards."""
+    network = rig.client.network.create_network(name="net1")
+    rig.client.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.77.0.0/24")
+    yield network
+    for port in rig.client.network.ports(network_id=network.id):
+        rig.client.network.delete_port(port)
+    rig.client.network.delete_network(network)
+
+
+@pytest.fixture
+def boot(request: pytest.FixtureRequest, rig: Rig, network: Any) -> Iterator[Callable[..., Server]]:
+    """Boots servers; deletes them afterwards, and keeps what they said where the test failed."""
+    servers: list[Server] = []
+
+    def make(*networks: Any, **more: Any) -> Server:
+        server = rig.boot(list(networks), **more)
+        servers.append(server)
+        server.ready()
+        return server
+
+    yield make
+    if request.node.stash.get(FAILED, False):
+        folder = RESULTS / re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "polyport.log").write_text(rig.cloud.log.read_text()[-200_000:])
+        for server in servers:
+            (folder / f"{server.id}.console").write_text(server.guest.console(200_000))
+    for server in servers:
+        server.delete()
+
+
+STAGES = ("active", "restarted", "rebooted", "recovered", "hotplugged")
+
+
+@pytest.fixture(params=STAGES)
+def server_any(request: pytest.FixtureRequest, rig: Rig, network: Any, boot: Callable[..., Server]) -> Server:
+    """A server with three NICs on one network, in each stage of its life."""
+    entry = {"uuid": network.id}
+    if request.param == "hotplugged":
+        server = boot(entry)
+        server.attach(net_id=network.id)
+        server.attach(net_id=network.id)
+        return server
+    server = boot(entry, entry, entry)
+    if request.param == "restarted":
+        server.stop()
+        server.start()
+    elif request.param == "rebooted":
+        server.reboot("HARD")
+    elif request.param == "recovered":
+        rig.kill_and_restart()
+    return server
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+def guest_of(rig: Rig, server_id: str) -> Guest:
+    return Guest(rig.cloud.server_directory(server_id))
