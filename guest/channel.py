@@ -63,6 +63,8 @@ class GuestNic:
     mac: str
     mtu: int
     operstate: str
+    settled: bool
+    """Its own traffic leaves by it: true soon after its addresses are there."""
     addresses: tuple[str, ...]
     """With prefix length, link-local ones too."""
 
@@ -156,13 +158,14 @@ class Guest:
         return tuple(GuestNic(**{**nic, "addresses": tuple(nic["addresses"])}) for nic in listed)
 
     def wait_nics(self, *slots: int, addresses: bool = True, timeout: float = 30.0) -> tuple[GuestNic, ...]:
-        """Wait until the guest has NICs in exactly these slots, up and (if `addresses`) each with an address
-        that is more than link-local. Raises `GuestSilent` with what the guest has instead."""
+        """Wait until the guest has NICs in exactly these slots, in this order, up and (if `addresses`) each with
+        an address that is more than link-local. Raises `GuestSilent` with what the guest has instead."""
         end = time.monotonic() + timeout
         while True:
             nics = self.nics()
-            there = [nic.slot for nic in nics] == list(slots) and all(nic.operstate == "up" for nic in nics)
-            if there and not (addresses and any(_only_link_local(nic) for nic in nics)):
+            there = [nic.slot for nic in nics] == list(slots)
+            working = all(nic.operstate == "up" and nic.settled for nic in nics)
+            if there and working and not (addresses and any(_only_link_local(nic) for nic in nics)):
                 return nics
             if time.monotonic() > end:
                 raise GuestSilent(self._complaint(f"not the NICs {list(slots)} but {nics}", timeout))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Called by udhcpc with what the DHCP server answered. Routes are the first process's work; it is woken.
+# Called by udhcpc with what the DHCP server answered. Routes are the work of the process that watches; it is woken.
 . /lib/nics.sh
 kept=$STATE/$interface
 case $1 in

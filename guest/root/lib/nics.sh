@@ -3,7 +3,7 @@
 # A NIC is known by its PCI device's acpi_index, which is its slot for life, and is renamed to eno<slot>, as a guest with
 # udev would have it. $STATE/<name> holds what is done for it: index (of the interface), slot, dhcp (process id of its
 # client), gateway4, gateway6, and how its routes are taken away. One reconciling function, `settle`, serves the NICs of
-# the start and those that come and go later; nobody but the first process calls it.
+# the start and those that come and go later; only init calls it, and after the start only its process that watches.
 #
 # A process costs a guest without hardware acceleration more than a hundredth of a second, hence the builtins.
 
@@ -92,7 +92,10 @@ configure() {
         [ "$whose" = "$2" ] || continue
         known=yes
         case $what in
-        link) [ "$first" = 0 ] && ip link set "$1" up || ip link set "$1" mtu "$first" up ;;
+        link)
+            [ "$first" = 0 ] && first=1500
+            ip link set "$1" mtu "$first" up
+            ;;
         dhcp) start_dhcp "$1" ;;
         static) ip -"$first" addr add "$second/$third" dev "$1" ;;
         route) add_route "$1" "$first" "$second/$third" "$fourth" ;;
@@ -126,10 +129,11 @@ drop() {
     echo "POLYPORT-GUEST-NIC-REMOVED name=$1"
 }
 
-# Written anew only for NICs whose addresses or gateways differ from what was routed last.
+# Written anew only for NICs whose addresses or gateways differ from what was routed last. Gateways are remembered when
+# the NIC that told of them is gone: others on its subnet go by them too.
 route_all() {
-    gateways4=$(echo $(cat "$STATE"/*/gateway4 2>/dev/null))
-    gateways6=$(echo $(cat "$STATE"/*/gateway6 2>/dev/null))
+    gateways4=$(distinct $gateways4 $(cat "$STATE"/*/gateway4 2>/dev/null))
+    gateways6=$(distinct $gateways6 $(cat "$STATE"/*/gateway6 2>/dev/null))
     ip -o addr show scope global | awk -f /lib/addresses.awk /proc/net/ipv6_route - >/run/addresses
     while read -r name fours sixes advertised; do
         kept=$STATE/$name routed=
@@ -141,6 +145,17 @@ route_all() {
         route_one
         echo "$wanted" >"$kept/routed"
     done </run/addresses
+    # The NIC that had the default route may be gone. Where there is one, the kernel refuses a second.
+    for gateway in $gateways4; do ip -4 route add default via "$gateway" 2>/dev/null && break; done
+    for gateway in $gateways6; do ip -6 route add default via "$gateway" 2>/dev/null && break; done
+}
+
+distinct() {
+    seen=
+    for word; do
+        case " $seen " in *" $word "*) ;; *) seen="$seen $word" ;; esac
+    done
+    echo $seen
 }
 
 # One routing table for each NIC: what is sent from a NIC's address leaves by that NIC, also towards another NIC of this
