@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from polyport.agent.vifs import default_route_port, is_default, network_of, subnets_of
+from polyport.agent.vifs import default_route, is_default, network_of, subnets_of
 from polyport.errors import HostError
 from polyport.ids import NetworkId, SubnetId
 from polyport.names import tap_of
@@ -128,14 +128,14 @@ def network_data(nics: tuple[NicPlan, ...], networks: Networks) -> Json:
     The addresses are static: a guest that reads them needs to wait for no server. (The format:
     "network_data.json schema" of the Compute documentation.)
     """
-    four, six = (default_route_port(nics, networks, version) for version in (4, 6))
+    defaults = {default_route(nics, networks, version) for version in (4, 6)}
     served: set[SubnetId] = set()
     entries: list[Json] = []
     for nic in nics:
         for address, subnet in subnets_of(nic, network_of(nic, networks)):
-            default = nic.port_id == (four if subnet.ip_version == 4 else six)
-            entry = _network(nic, address, subnet, default=default, first=subnet.id not in served)
-            entries.append({"id": f"network{len(entries)}", **entry})
+            default = (nic.port_id, subnet.id) in defaults
+            routes = [] if subnet.id in served else list(_routes(subnet, default=default))
+            entries.append({"id": f"network{len(entries)}", **_network(nic, address, subnet, routes)})
             served.add(subnet.id)
     servers = {service["address"]: service for entry in entries for service in entry["services"]}
     return {
@@ -155,33 +155,27 @@ def _link(nic: NicPlan, network: NetworkPlan) -> Json:
     }
 
 
-def _network(nic: NicPlan, address: str, subnet: SubnetPlan, *, default: bool, first: bool) -> Json:
+def _network(nic: NicPlan, address: str, subnet: SubnetPlan, routes: list[Json]) -> Json:
     mode = subnet.ipv6_address_mode
     return {
         "type": f"ipv{subnet.ip_version}" + (f"_{mode}" if mode is not None else ""),
         "link": tap_of(nic.port_id),
         "ip_address": address,
         "netmask": str(ipaddress.ip_network(subnet.cidr, strict=False).netmask),
-        "routes": list(_routes(subnet, default=default, first=first)),
+        "routes": routes,
         "network_id": nic.network_id,
         "services": [{"type": "dns", "address": server} for server in subnet.dns_nameservers],
     }
 
 
-def _routes(subnet: SubnetPlan, *, default: bool, first: bool) -> Iterable[Json]:
+def _routes(subnet: SubnetPlan, *, default: bool) -> Iterable[Json]:
     if default and subnet.gateway_ip is not None:
         anywhere = "0.0.0.0" if subnet.ip_version == 4 else "::"  # noqa: S104 - a route, nothing is bound
         yield {"network": anywhere, "netmask": anywhere, "gateway": subnet.gateway_ip}
-    if not first:
-        return
     for destination, next_hop in subnet.host_routes:
         if not is_default(destination):
             network = ipaddress.ip_network(destination, strict=False)
-            yield {
-                "network": str(network.network_address),
-                "netmask": str(network.netmask),
-                "gateway": next_hop,
-            }
+            yield {"network": str(network.network_address), "netmask": str(network.netmask), "gateway": next_hop}
 
 
 def vendor_data(server: ServerPlan, networks: Networks) -> Json:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from polyport.dataplane import VifPlan
 from polyport.errors import HostError
-from polyport.ids import NetworkId, PortId
+from polyport.ids import NetworkId, PortId, SubnetId
 from polyport.plan import NetworkPlan, NicPlan, ServerPlan, SubnetPlan
 
 
@@ -15,14 +15,14 @@ class UnknownNetwork(HostError):
 
 def vif_plans(server: ServerPlan, networks: Mapping[NetworkId, NetworkPlan]) -> tuple[VifPlan, ...]:
     """The host sides of a server's NICs, in slot order. Raises `UnknownNetwork`."""
-    default = default_route_port(server.nics, networks, 4)
+    default = default_route(server.nics, networks, 4)
     return tuple(
         VifPlan(
             server_id=server.id,
             hostname=server.hostname,
             nic=nic,
             network=network_of(nic, networks),
-            default_route=nic.port_id == default,
+            default_route=default is not None and default[0] == nic.port_id,
         )
         for nic in server.nics
     )
@@ -45,16 +45,16 @@ def subnets_of(nic: NicPlan, network: NetworkPlan) -> Iterable[tuple[str, Subnet
             yield fixed.ip_address, subnet
 
 
-def default_route_port(
+def default_route(
     nics: Iterable[NicPlan], networks: Mapping[NetworkId, NetworkPlan], ip_version: int
-) -> PortId | None:
-    """The one NIC of a server that gets the default route: the first by slot with an address in a subnet
-    that has a gateway. Several default routes of equal weight would make the way out a matter of luck at
-    each boot."""
+) -> tuple[PortId, SubnetId] | None:
+    """The NIC of a server that gets the default route, and the subnet it goes through: the first by slot with an
+    address in a subnet that has a gateway. Several default routes of equal weight would make the way out a matter of
+    luck at each boot."""
     for nic in nics:
         for _, subnet in subnets_of(nic, network_of(nic, networks)):
             if subnet.ip_version == ip_version and subnet.gateway_ip is not None:
-                return nic.port_id
+                return nic.port_id, subnet.id
     return None
 
 
