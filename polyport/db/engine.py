@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 
 T = TypeVar("T")
@@ -102,7 +103,13 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.wakeups = Wakeups()
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        self._engine = sa.create_engine(
+            url,
+            poolclass=sa.NullPool,
+            isolation_level="AUTOCOMMIT",
+            json_serializer=_json_text,
+            json_deserializer=msgspec.json.decode,
+        )
         sa.event.listen(self._engine, "connect", _prepare)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, name="db-writer", daemon=True)
@@ -229,6 +236,10 @@ class Database:
         if job is None:
             self._jobs.put(None)
         return job
+
+
+def _json_text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _prepare(connection: sqlite3.Connection, record: object) -> None:

@@ -8,7 +8,7 @@ as possible, and the search stays cheap however many are in use: it reads those 
 import socket
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -161,8 +161,7 @@ def allocate(tx: Tx, spaces: Mapping[NetworkId, Sequence[Space]], wanted: Sequen
                 space, address = place.spaces[0], place.address
             else:
                 space, address = found[index, at]
-            text = str(IPv4Address(address)) if space.version == 4 else str(IPv6Address(address))
-            ips.append(FixedIp(subnet_id=space.subnet_id, ip_address=text))
+            ips.append(FixedIp(space.subnet_id, text_of(hex_of(address))))
         result.append(tuple(ips))
     return result
 

@@ -250,7 +250,7 @@ def _network(row: Any, subnet_ids: Sequence[SubnetId]) -> Network:
         is_default=row.is_default,
         mtu=row.mtu,
         port_security_enabled=row.port_security_enabled,
-        tags=tuple(row.tags),
+        tags=row.tags,
         revision_number=row.revision_number,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -260,7 +260,7 @@ def _network(row: Any, subnet_ids: Sequence[SubnetId]) -> Network:
 
 def _row(network: Network, vni: int) -> dict[str, Any]:
     row = {name: getattr(network, name) for name in network.__struct_fields__ if name != "subnets"}
-    return {**row, "tags": list(network.tags), "vni": vni, "plan_revision": 0}
+    return {**row, "vni": vni, "plan_revision": 0}
 
 
 def _check_mtu(mtu: int) -> None:

@@ -9,12 +9,14 @@
 times in one request, and a device may have any number of ports on one network.
 """
 
+import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct, structs
+from sqlalchemy.dialects.sqlite import insert
 
 from polyport import quotas
 from polyport.context import Context
@@ -24,7 +26,7 @@ from polyport.db.tables.network import addresses, group_bindings, networks, port
 from polyport.errors import Conflict, NotFound
 from polyport.ids import HostName, NetworkId, PortId, ProjectId, SecurityGroupId, SubnetId, is_uuid, new_id
 from polyport.network import InvalidInput
-from polyport.network.ipam import Want, WantedIp, allocate, hex_of, number_of, text_of
+from polyport.network.ipam import Want, WantedIp, allocate, text_of
 from polyport.network.networks import NetworkNotFound, project_of
 from polyport.network.port_rules import (
     VNIC_TYPES,
@@ -64,7 +66,9 @@ class AddressPairAndPortSecurityRequired(Conflict):
     """Port Security must be enabled in order to have allowed address pairs on a port."""
 
 
-class Port(Struct, frozen=True, kw_only=True):
+class Port(Struct, frozen=True, gc=False):
+    """A row of the table in its own order, and the addresses."""
+
     id: PortId
     project_id: ProjectId
     network_id: NetworkId
@@ -120,6 +124,8 @@ class NewPort(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
+_SELECTED = [ports.c[name] for name in Port.__struct_fields__ if name != "fixed_ips"]
+
 COLUMNS: dict[str, sa.ColumnElement[Any]] = {
     "id": ports.c.id,
     "name": ports.c.name,
@@ -145,7 +151,7 @@ HOST = ports.c.host
 
 
 def select_ports(context: Context) -> sa.Select[Any]:
-    statement = sa.select(ports)
+    statement = sa.select(*_SELECTED)
     return statement if context.is_admin else statement.where(ports.c.project_id == context.project_id)
 
 
@@ -213,23 +219,28 @@ def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Po
             _check_guest(entry, index)
     for project_id, count in Counter(projects).items():
         quotas.charge(tx, project_id, {"port": count})
-    macs = _macs_of(tx, wanted)
+    named = _named_macs(tx, wanted)
     spaces = spaces_of(tx, network_ids)
-    wants = [
-        Want(network_id=entry.network_id, mac_address=mac, fixed_ips=entry.fixed_ips)
-        for entry, mac in zip(wanted, macs, strict=True)
-    ]
-    fixed_ips = allocate(tx, spaces, wants)
     groups = _groups_of(tx, context, wanted, projects, [rows[entry.network_id] for entry in wanted])
+    revision = tx.revision() if any(entry.host for entry in wanted) else 0
     time = now()
-    made = []
-    for index, entry in enumerate(wanted):
-        secured = entry.port_security_enabled
-        if secured is None:
-            secured = rows[entry.network_id].port_security_enabled
-        made.append(_made(entry, projects[index], macs[index], secured, groups[index], fixed_ips[index], time, index))
-    revision = tx.revision() if any(port.host for port in made) else 0
-    tx.execute(sa.insert(ports), [_row(port, revision if port.host else 0) for port in made])
+    while True:
+        macs = [mac or random_mac() for mac in named]
+        wants = [
+            Want(network_id=entry.network_id, mac_address=mac, fixed_ips=entry.fixed_ips)
+            for entry, mac in zip(wanted, macs, strict=True)
+        ]
+        fixed_ips = allocate(tx, spaces, wants)
+        made = []
+        for index, entry in enumerate(wanted):
+            secured = _is_secured(entry, rows[entry.network_id])
+            made.append(
+                _made(entry, projects[index], macs[index], secured, groups[index], fixed_ips[index], time, index)
+            )
+        if tx.execute(_INSERT, [_row(port, revision if port.host else 0) for port in made]).rowcount == len(made):
+            break
+        # A MAC that was drawn was in use: draw all of them anew, the addresses that follow from them too.
+        tx.execute(_DELETE, {"ids": [port.id for port in made]})
     insert_addresses(tx, {port.id: port.fixed_ips for port in made})
     insert_bindings(tx, {port.id: port.security_groups for port in made})
     return made
@@ -273,6 +284,13 @@ def bind_ports(tx: Tx, slots: Mapping[PortId, int], *, device_id: str, device_ow
     tx.execute(_BIND, [{**values, "port": port_id, "slot": slot} for port_id, slot in slots.items()])
 
 
+def move_ports(tx: Tx, slots: Mapping[PortId, int]) -> None:
+    """Put ports that are in use into other slots of their device."""
+    if slots:
+        revision = tx.revision()
+        tx.execute(_MOVE, [{"port": port_id, "slot": slot, "revision": revision} for port_id, slot in slots.items()])
+
+
 def unbind_ports(tx: Tx, port_ids: Collection[PortId]) -> None:
     """Let ports go: no device, no host, DOWN."""
     if port_ids:
@@ -311,9 +329,9 @@ def insert_bindings(tx: Tx, of: Mapping[PortId, Iterable[SecurityGroupId]]) -> N
 
 def stored_of(text: str) -> str:
     """An address that was checked before, as it is stored."""
-    number = number_of(text)
-    assert number is not None
-    return hex_of(number[1])
+    if ":" in text:
+        return socket.inet_pton(socket.AF_INET6, text).hex()
+    return "0" * 24 + socket.inet_aton(text).hex()
 
 
 def check_groups(tx: Tx, context: Context, group_ids: Collection[SecurityGroupId]) -> None:
@@ -353,43 +371,33 @@ def _check_guest(entry: NewPort, index: int) -> None:
             raise PolicyNotAuthorized(action=f"create_port:{name}", index=index)
 
 
-def _macs_of(tx: Tx, wanted: Sequence[NewPort]) -> list[str]:
-    """A MAC for each entry, unique on its network: the one asked for, else one drawn until it is free."""
-    taken: set[tuple[NetworkId, str]] = set()
-    macs: list[str | None] = []
+def _named_macs(tx: Tx, wanted: Sequence[NewPort]) -> list[str | None]:
+    """The MAC each entry asks for, unique on its network; None where any will do."""
+    macs: list[str | None] = [None] * len(wanted)
+    owners: dict[tuple[NetworkId, str], int] = {}
     for index, entry in enumerate(wanted):
         if entry.mac_address is None:
-            macs.append(None)
             continue
         try:
             mac = checked_mac(entry.mac_address)
         except InvalidInput as error:
             error.facts["index"] = index
             raise
-        if (entry.network_id, mac) in taken:
+        if (entry.network_id, mac) in owners:
             raise MacAddressInUse(network_id=entry.network_id, mac_address=mac, index=index)
-        taken.add((entry.network_id, mac))
-        macs.append(mac)
-    drawn = list(macs)
-    open_entries = [index for index, mac in enumerate(macs) if mac is None]
-    while True:
-        for index in open_entries:
-            mac = random_mac()
-            while (wanted[index].network_id, mac) in taken:
-                mac = random_mac()
-            taken.add((wanted[index].network_id, mac))
-            drawn[index] = mac
-        names = [mac for mac in drawn if mac is not None]
-        nets = list({entry.network_id for entry in wanted})
-        clashes = {(row.network_id, row.mac_address) for row in tx.all(_MACS, {"networks": nets, "macs": names})}
-        open_entries = []
-        for index, entry in enumerate(wanted):
-            if (entry.network_id, drawn[index]) in clashes:
-                if macs[index] is not None:
-                    raise MacAddressInUse(network_id=entry.network_id, mac_address=macs[index], index=index)
-                open_entries.append(index)
-        if not open_entries:
-            return names
+        owners[entry.network_id, mac] = index
+        macs[index] = mac
+    if owners:
+        names = {"networks": list({key[0] for key in owners}), "macs": list({key[1] for key in owners})}
+        for row in tx.all(_MACS, names):
+            if (row.network_id, row.mac_address) in owners:
+                index = owners[row.network_id, row.mac_address]
+                raise MacAddressInUse(network_id=row.network_id, mac_address=row.mac_address, index=index)
+    return macs
+
+
+def _is_secured(entry: NewPort, net: Any) -> bool:
+    return bool(net.port_security_enabled if entry.port_security_enabled is None else entry.port_security_enabled)
 
 
 def _groups_of(
@@ -407,10 +415,7 @@ def _groups_of(
                     raise SecurityGroupNotFound(id=group_id[:255], index=index)
             result.append(tuple(dict.fromkeys(entry.security_groups)))
             continue
-        secured = entry.port_security_enabled
-        if secured is None:
-            secured = nets[index].port_security_enabled
-        if not secured or entry.device_owner.startswith("network:"):
+        if not _is_secured(entry, nets[index]) or entry.device_owner.startswith("network:"):
             result.append(())
             continue
         project_id = projects[index]
@@ -471,7 +476,6 @@ def _made(
 def _row(port: Port, revision: int) -> dict[str, Any]:
     row = structs.asdict(port)
     del row["fixed_ips"]
-    row["allowed_address_pairs"] = [[pair.mac_address, pair.ip_address] for pair in port.allowed_address_pairs]
     row["plan_revision"] = revision
     return row
 
@@ -484,42 +488,14 @@ def _with_addresses(rows: Sequence[Any], found: Sequence[Any]) -> list[Port]:
             of[port_id].append(ip)
         else:
             of[port_id] = [ip]
-    return [_port(row, tuple(of.get(row[0], ()))) for row in rows]
-
-
-def _port(row: Any, fixed_ips: tuple[FixedIp, ...]) -> Port:
-    return Port(
-        id=row.id,
-        project_id=row.project_id,
-        network_id=row.network_id,
-        name=row.name,
-        description=row.description,
-        admin_state_up=row.admin_state_up,
-        status=row.status,
-        mac_address=row.mac_address,
-        device_id=row.device_id,
-        device_owner=row.device_owner,
-        host=row.host,
-        position=row.position,
-        vnic_type=row.vnic_type,
-        profile=row.profile,
-        port_security_enabled=row.port_security_enabled,
-        allowed_address_pairs=tuple(AddressPair(mac, ip) for mac, ip in row.allowed_address_pairs),
-        extra_dhcp_opts=tuple((name, value, version) for name, value, version in row.extra_dhcp_opts),
-        security_groups=tuple(row.security_groups),
-        quarantined=row.quarantined,
-        tags=tuple(row.tags),
-        revision_number=row.revision_number,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        fixed_ips=fixed_ips,
-    )
+    return [Port(*(*row, tuple(of.get(row[0], ())))) for row in rows]
 
 
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_INSERT = insert(ports).on_conflict_do_nothing(["network_id", "mac_address"])
 _INSERT_ADDRESSES = sa.insert(addresses)
 _INSERT_BINDINGS = sa.insert(group_bindings)
-_PORTS = sa.select(ports).where(ports.c.id.in_(_ids))
+_PORTS = sa.select(*_SELECTED).where(ports.c.id.in_(_ids))
 _ADDRESSES = (
     sa.select(addresses.c.port_id, addresses.c.subnet_id, addresses.c.address)
     .where(addresses.c.port_id.in_(_ids))
@@ -548,6 +524,11 @@ _BIND = (
         revision_number=ports.c.revision_number + 1,
         updated_at=sa.bindparam("time"),
     )
+)
+_MOVE = (
+    sa.update(ports)
+    .where(ports.c.id == sa.bindparam("port"))
+    .values(position=sa.bindparam("slot"), plan_revision=sa.bindparam("revision"))
 )
 _UNBIND = (
     sa.update(ports)

@@ -235,7 +235,7 @@ def _insert(tx: Tx, groups: Sequence[SecurityGroup], time: str, *, counted: bool
     rules = []
     for group in groups:
         rows.append({name: getattr(group, name) for name in group.__struct_fields__})
-        rows[-1].update(tags=list(group.tags), stateful=True, plan_revision=0)
+        rows[-1].update(stateful=True, plan_revision=0)
         for direction in ("egress", "ingress") if group.is_default else ("egress",):
             for ethertype in ("IPv4", "IPv6"):
                 rules.append(
@@ -267,7 +267,7 @@ def _group(row: Any) -> SecurityGroup:
         name=row.name,
         description=row.description,
         is_default=row.is_default,
-        tags=tuple(row.tags),
+        tags=row.tags,
         revision_number=row.revision_number,
         created_at=row.created_at,
         updated_at=row.updated_at,

@@ -1,6 +1,7 @@
 """Subnets: the addresses of a network. The rules stand in `pools`; here is what they are applied to."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -349,12 +350,12 @@ def _subnet(row: Any) -> Subnet:
         cidr=row.cidr,
         gateway_ip=row.gateway_ip,
         enable_dhcp=row.enable_dhcp,
-        allocation_pools=tuple((first, last) for first, last in row.allocation_pools),
-        dns_nameservers=tuple(row.dns_nameservers),
-        host_routes=tuple((destination, nexthop) for destination, nexthop in row.host_routes),
+        allocation_pools=row.allocation_pools,
+        dns_nameservers=row.dns_nameservers,
+        host_routes=row.host_routes,
         ipv6_address_mode=row.ipv6_address_mode,
         ipv6_ra_mode=row.ipv6_ra_mode,
-        tags=tuple(row.tags),
+        tags=row.tags,
         revision_number=row.revision_number,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -362,18 +363,29 @@ def _subnet(row: Any) -> Subnet:
 
 
 def _space(row: Any) -> Space:
-    net = ip_network(row.cidr)
+    first, last = _ends(row.cidr)
     cursor = getattr(row, "next_address", None)
     return Space(
         subnet_id=row.id,
         network_id=row.network_id,
         version=row.ip_version,
-        first=int(net.network_address),
-        last=int(net.broadcast_address),
-        pools=tuple((int(ip_address(first)), int(ip_address(last))) for first, last in row.allocation_pools),
+        first=first,
+        last=last,
+        pools=tuple((_number(low), _number(high)) for low, high in row.allocation_pools),
         automatic=pools.is_automatic(row.ipv6_ra_mode, row.ipv6_address_mode),
         cursor=int(cursor, 16) if cursor else None,
     )
+
+
+@lru_cache(4096)
+def _ends(cidr: str) -> tuple[int, int]:
+    net = ip_network(cidr)
+    return int(net.network_address), int(net.broadcast_address)
+
+
+@lru_cache(8192)
+def _number(address: str) -> int:
+    return int(ip_address(address))
 
 
 _OF_NETWORKS = (
