@@ -51,6 +51,7 @@ QUOTA_CLASS_SERVER_GROUPS = since("2.50")
 ACTION_EVENTS_FOR_ALL = since("2.51")
 CREATE_TAGS = since("2.52")
 HOST_UUIDS = since("2.53")
+HYPERVISOR_PATTERNS = since("2.1", "2.52")
 REBUILD_KEY = since("2.54")
 FLAVOR_DESCRIPTION = since("2.55")
 PERSONALITY = since("2.1", "2.56")
@@ -76,7 +77,7 @@ VOLUME_DELETE_ON_TERMINATION = since("2.79")
 MEMBER_FILTERS = since("2.83")
 ACTION_EVENT_DETAILS = since("2.84")
 EXTRA_SPECS_CHECKED = since("2.86")
-SLIM_HYPERVISORS = since("2.88")
+HYPERVISOR_USAGE = since("2.1", "2.87")
 HOSTNAME = since("2.90")
 KEYPAIR_IMPORT_ONLY = since("2.92")
 HOSTNAME_FQDN = since("2.94")
@@ -141,9 +142,7 @@ HISTORY: tuple[Change, ...] = (
     _change("2.41", "", "ids of aggregates"),
     _change("2.42", "NIC_TAG VOLUME_TAG", "NICs and disks have their tag back"),
     _change("2.43", "", "hosts are gone"),
-    _change(
-        "2.44", "NO_MULTINIC_ACTIONS", "actions on addresses and security-group lists of servers are gone"
-    ),
+    _change("2.44", "NO_MULTINIC_ACTIONS", "actions on addresses and security-group lists of servers are gone"),
     _change("2.45", "CREATE_IMAGE_BODY", "createImage answers with the image id in its body"),
     _change("2.46", "", "the request id has a header of its own (sent at any version here)"),
     _change("2.47", "EMBEDDED_FLAVOR", "a server shows its flavor as it was at boot"),
@@ -152,13 +151,11 @@ HISTORY: tuple[Change, ...] = (
     _change("2.50", "QUOTA_CLASS_SERVER_GROUPS", "server groups in quota classes"),
     _change("2.51", "ACTION_EVENTS_FOR_ALL", "everybody sees the events of an action, without tracebacks"),
     _change("2.52", "CREATE_TAGS", "tags at create"),
-    _change("2.53", "HOST_UUIDS", "services and hypervisors have UUIDs"),
+    _change("2.53", "HOST_UUIDS HYPERVISOR_PATTERNS", "services and hypervisors have UUIDs"),
     _change("2.54", "REBUILD_KEY", "key pair at rebuild"),
     _change("2.55", "FLAVOR_DESCRIPTION", "description of a flavor, which can be updated"),
     _change("2.56", "", "migrate to a host"),
-    _change(
-        "2.57", "PERSONALITY REBUILD_USER_DATA NO_FILE_QUOTAS", "no file injection; user data at rebuild"
-    ),
+    _change("2.57", "PERSONALITY REBUILD_USER_DATA NO_FILE_QUOTAS", "no file injection; user data at rebuild"),
     _change("2.58", "ACTIONS_PAGING", "actions come in pages"),
     _change("2.59", "", "migrations come in pages"),
     _change("2.60", "", "volumes on several servers"),
@@ -193,7 +190,7 @@ HISTORY: tuple[Change, ...] = (
     _change("2.85", "", "volumes that go with the server can be changed"),
     _change("2.86", "EXTRA_SPECS_CHECKED", "extra specs of known kinds are checked"),
     _change("2.87", "", "rescue of servers with volumes"),
-    _change("2.88", "SLIM_HYPERVISORS", "hypervisors without usage, statistics, uptime and search"),
+    _change("2.88", "HYPERVISOR_USAGE", "hypervisors without usage, statistics, uptime and search"),
     _change("2.89", "", "attachment ids of volumes"),
     _change("2.90", "HOSTNAME", "hostname at create, update and rebuild, shown to everybody"),
     _change("2.91", "", "unshelve to a host"),

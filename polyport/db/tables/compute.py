@@ -20,6 +20,8 @@ hosts = sa.Table(
     sa.Column("cpus", sa.Integer, nullable=False, default=0),
     sa.Column("memory_mb", sa.Integer, nullable=False, default=0),
     sa.Column("disk_gb", sa.Integer, nullable=False, default=0),
+    sa.Column("promised_vcpus", sa.Integer, nullable=False, default=0),  # to servers that are there
+    sa.Column("promised_memory_mb", sa.BigInteger, nullable=False, default=0),
     sa.Column("enabled", sa.Boolean, nullable=False, default=True),
     sa.Column("disabled_reason", sa.String(255), nullable=True),
     sa.Column("forced_down", sa.Boolean, nullable=False, default=False),

@@ -1,0 +1,57 @@
+"""The compute service's API: its table, and how it speaks."""
+
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from polyport.api.compute import (
+    availability_zones,
+    extensions,
+    flavor_access,
+    flavor_extra_specs,
+    flavors,
+    hypervisors,
+    keypairs,
+    limits,
+    quota_sets,
+    server_groups,
+    server_tags,
+    services,
+    usage,
+    versions,
+    volume_attachments,
+)
+from polyport.api.compute.dialect import ComputeDialect
+from polyport.ids import ServerId
+from polyport.web.routes import Service
+
+ConsoleLog = Callable[[ServerId, int], Awaitable[bytes]]
+"""(server, most bytes) -> the end of what the guest wrote to its console."""
+
+_NOUNS = (
+    *flavors.ROUTES,
+    *flavor_extra_specs.ROUTES,
+    *flavor_access.ROUTES,
+    *keypairs.ROUTES,
+    *server_groups.ROUTES,
+    *server_tags.ROUTES,
+    *volume_attachments.ROUTES,
+    *limits.ROUTES,
+    *quota_sets.ROUTES,
+    *usage.ROUTES,
+    *availability_zones.ROUTES,
+    *hypervisors.ROUTES,
+    *services.ROUTES,
+    *extensions.ROUTES,
+)
+
+
+def service(*, console_log: ConsoleLog) -> Service:
+    """The compute service, at `/compute/v2.1`. `console_log` reads a guest's console."""
+    nouns = [replace(route, path=f"/v2.1{route.path}") for route in _NOUNS]
+    return Service(
+        name="compute",
+        prefixes=("/compute",),
+        dialect=ComputeDialect(),
+        routes=(*versions.ROOT_ROUTES, *nouns),
+    )
