@@ -8,11 +8,16 @@ the log. For the network API the class name is public (`NeutronError.type`), so 
 import inspect
 
 
+def _template(error: BaseException) -> str:
+    """The docstring of an error as one line, however it is broken in the source."""
+    return inspect.cleandoc(type(error).__doc__ or "").replace("\n", " ")
+
+
 class PolyportError(Exception):
     """Something went wrong."""
 
     def __init__(self, message: str | None = None, **facts: object) -> None:
-        text = message if message is not None else inspect.cleandoc(type(self).__doc__ or "").format(**facts)
+        text = message if message is not None else _template(self).format(**facts)
         super().__init__(text)
         self.message = text
         self.facts = facts

@@ -1,0 +1,252 @@
+"""What of a server leaves the API, microversion by microversion.
+
+A viewer is made once for a request and then applied to each of its servers, so that what depends on the request alone
+is decided once. Metadata and tags are JSON in the database already and pass through as they are.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from polyport.api.compute.microversions import (
+    DESCRIPTION,
+    EMBEDDED_FLAVOR,
+    EXTENDED_ATTRIBUTES,
+    HOST_STATUS,
+    HOSTNAME,
+    IMAGE_PROPERTIES,
+    LOCK_REASON,
+    LOCKED,
+    PINNED_ZONE,
+    SCHEDULER_HINTS_IN_SERVER,
+    SERVER_GROUPS_IN_SERVER,
+    SERVER_TAGS,
+    TRUSTED_CERTIFICATES,
+    WHOLE_UPDATE_VIEW,
+)
+from polyport.compute import hosts, nics
+from polyport.compute.boot_images import image_of
+from polyport.compute.nics import Nic
+from polyport.compute.servers import Server, flavor_of
+from polyport.db.engine import Tx
+from polyport.ids import SecurityGroupId
+from polyport.web.calls import Call
+from polyport.web.microversions import Version
+
+View = dict[str, Any]
+
+_PROGRESSING = frozenset(("ACTIVE", "BUILD", "DELETED", "REBUILD"))
+_FAULTY = frozenset(("ERROR", "DELETED"))
+
+
+def time_view(stored: str) -> str:
+    """`2026-11-22T18:00:00Z`"""
+    return stored[:19] + "Z"
+
+
+@functools.lru_cache(4096)
+def host_id_view(project_id: str, host: str) -> str:
+    """What a project calls a host without learning its name."""
+    return hashlib.sha224((project_id + host).encode()).hexdigest() if host else ""
+
+
+def links_view(call: Call, server_id: str) -> list[View]:
+    return [
+        {"rel": "self", "href": f"{call.base_url}/v2.1/servers/{server_id}"},
+        {"rel": "bookmark", "href": f"{call.base_url}/servers/{server_id}"},
+    ]
+
+
+def brief_view(call: Call, server: Server) -> View:
+    return {"id": server.id, "name": server.name, "links": links_view(call, server.id)}
+
+
+def addresses_view(nic_list: Iterable[Nic], *, extended: bool = True) -> dict[str, list[View]]:
+    """By network name, in the order of NICs: two networks with one name share a key."""
+    view: dict[str, list[View]] = {}
+    for nic in nic_list:
+        entries = view.get(nic.network_name)
+        if entries is None:
+            entries = view[nic.network_name] = []
+        for _, address in nic.fixed_ips:
+            if extended:
+                entries.append(
+                    {
+                        "version": 6 if ":" in address else 4,
+                        "addr": address,
+                        "OS-EXT-IPS:type": "fixed",
+                        "OS-EXT-IPS-MAC:mac_addr": nic.mac_address,
+                    }
+                )
+            else:
+                entries.append({"version": 6 if ":" in address else 4, "addr": address})
+    return view
+
+
+def groups_view(nic_list: Iterable[Nic], names: Mapping[SecurityGroupId, str]) -> list[View]:
+    """The security groups of a server's ports, each once."""
+    found: dict[str, None] = {}
+    for nic in nic_list:
+        for group_id in nics.group_ids(nic.security_groups):
+            found[names[group_id]] = None
+    return [{"name": name} for name in found]
+
+
+def detail_views(call: Call, tx: Tx, found: Sequence[Server], *, alone: bool = False) -> list[View]:
+    """Each server as GET shows it; `alone`: as the one server of its reply. Few queries, however many servers."""
+    of = nics.of_servers(tx, [server.id for server in found])
+    names = nics.group_names(tx, (nic.security_groups for each in of.values() for nic in each))
+    up = {host.name for host in hosts.candidates(tx) if host.up} if call.context.is_admin else frozenset()
+    view = _viewer(call, names, up, alone=alone)
+    return [view(server, of.get(server.id, ())) for server in found]
+
+
+def show_view(call: Call, tx: Tx, server: Server) -> View:
+    return detail_views(call, tx, [server], alone=True)[0]
+
+
+def update_view(call: Call, tx: Tx, server: Server) -> View:
+    """What update and rebuild answer: less than GET before 2.75."""
+    if call.version in WHOLE_UPDATE_VIEW:
+        return show_view(call, tx, server)
+    nic_list = nics.of_server(tx, server.id)
+    view = _core_view(call, server, addresses_view(nic_list, extended=False))
+    _add_versioned(call, view, server, alone=True)
+    return view
+
+
+def _viewer(
+    call: Call, names: Mapping[SecurityGroupId, str], up: Iterable[str], *, alone: bool
+) -> Callable[[Server, Sequence[Nic]], View]:
+    is_admin = call.context.is_admin
+    attributes = is_admin and call.version in EXTENDED_ATTRIBUTES
+    host_status = is_admin and call.version in HOST_STATUS
+    hostname = call.version in HOSTNAME
+    volumes: list[View] = []
+
+    def view(server: Server, nic_list: Sequence[Nic]) -> View:
+        found = _core_view(call, server, addresses_view(nic_list))
+        found["key_name"] = server.key_name
+        found["config_drive"] = "True" if server.config_drive else ""
+        found["OS-EXT-AZ:availability_zone"] = server.availability_zone
+        found["OS-EXT-STS:vm_state"] = server.vm_state
+        found["OS-EXT-STS:task_state"] = server.task_state
+        found["OS-EXT-STS:power_state"] = server.power_state
+        found["OS-SRV-USG:launched_at"] = server.launched_at
+        found["OS-SRV-USG:terminated_at"] = server.deleted_at
+        found["os-extended-volumes:volumes_attached"] = volumes
+        groups = groups_view(nic_list, names)
+        if groups:
+            found["security_groups"] = groups
+        if is_admin:
+            found["OS-EXT-SRV-ATTR:host"] = server.host
+            found["OS-EXT-SRV-ATTR:instance_name"] = f"instance-{server.number:08x}"
+            found["OS-EXT-SRV-ATTR:hypervisor_hostname"] = server.host
+        if hostname or attributes:
+            found["OS-EXT-SRV-ATTR:hostname"] = server.hostname
+        if attributes:
+            image = image_of(server.image)
+            found["OS-EXT-SRV-ATTR:reservation_id"] = server.reservation_id
+            found["OS-EXT-SRV-ATTR:launch_index"] = server.launch_index
+            found["OS-EXT-SRV-ATTR:kernel_id"] = image.kernel.id if image and image.kernel else ""
+            found["OS-EXT-SRV-ATTR:ramdisk_id"] = image.ramdisk.id if image and image.ramdisk else ""
+            found["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
+            found["OS-EXT-SRV-ATTR:user_data"] = server.user_data
+        if host_status:
+            found["host_status"] = "UP" if server.host in up else "UNKNOWN"
+        _add_versioned(call, found, server, alone=alone)
+        return found
+
+    return view
+
+
+def _core_view(call: Call, server: Server, addresses: dict[str, list[View]]) -> View:
+    status = server.status
+    view: View = {
+        "id": server.id,
+        "name": server.name,
+        "status": status,
+        "tenant_id": server.project_id,
+        "user_id": server.user_id,
+        "metadata": msgspec.Raw(server.metadata.encode()),
+        "hostId": host_id_view(server.project_id, server.host),
+        "image": _image_view(call, server),
+        "flavor": _flavor_view(server.flavor, call.base_url, call.version),
+        "created": time_view(server.created_at),
+        "updated": time_view(server.updated_at),
+        "addresses": addresses,
+        "accessIPv4": server.access_ip_v4,
+        "accessIPv6": server.access_ip_v6,
+        "links": links_view(call, server.id),
+        "OS-DCF:diskConfig": server.disk_config,
+    }
+    if status in _PROGRESSING:
+        view["progress"] = 0
+    if status in _FAULTY and server.fault is not None:
+        view["fault"] = _fault_view(call, server.fault)
+    return view
+
+
+def _add_versioned(call: Call, view: View, server: Server, *, alone: bool) -> None:
+    version = call.version
+    if version in LOCKED:
+        view["locked"] = server.locked
+    if version in DESCRIPTION:
+        view["description"] = server.description
+    if version in SERVER_TAGS:
+        view["tags"] = msgspec.Raw(server.tags.encode())
+    if version in TRUSTED_CERTIFICATES:
+        text = server.trusted_certificates
+        view["trusted_image_certificates"] = None if text is None else msgspec.Raw(text.encode())
+    if version in SERVER_GROUPS_IN_SERVER and alone:
+        view["server_groups"] = [] if server.group_id is None else [server.group_id]
+    if version in LOCK_REASON:
+        view["locked_reason"] = server.locked_reason
+    if version in PINNED_ZONE:
+        view["pinned_availability_zone"] = server.pinned_zone
+    if version in SCHEDULER_HINTS_IN_SERVER:
+        view["scheduler_hints"] = msgspec.Raw(server.scheduler_hints.encode())
+
+
+def _image_view(call: Call, server: Server) -> View | str:
+    if server.image_id is None:
+        return ""
+    view: View = {
+        "id": server.image_id,
+        "links": [{"rel": "bookmark", "href": f"{call.base_url}/images/{server.image_id}"}],
+    }
+    image = image_of(server.image) if call.version in IMAGE_PROPERTIES else None
+    if image is not None:
+        view["properties"] = image.properties
+    return view
+
+
+@functools.lru_cache(1024)
+def _flavor_view(text: str, base_url: str, version: Version) -> View:
+    """As it was at boot, embedded from 2.47 on; many servers share a few, and the view is never changed."""
+    flavor = flavor_of(text)
+    if version not in EMBEDDED_FLAVOR:
+        href = f"{base_url}/flavors/{flavor['id']}"
+        return {"id": flavor["id"], "links": [{"rel": "bookmark", "href": href}]}
+    view = {
+        "original_name": flavor["name"],
+        "vcpus": flavor["vcpus"],
+        "ram": flavor["ram"],
+        "disk": flavor["disk"],
+        "ephemeral": flavor["ephemeral"],
+        "swap": flavor["swap"],
+    }
+    view["extra_specs"] = flavor["extra_specs"]
+    return view
+
+
+def _fault_view(call: Call, text: str) -> View:
+    """`details` are for administrators, unless the fault is the client's own."""
+    fault: View = msgspec.json.decode(text)
+    view = {"code": fault["code"], "message": fault["message"], "created": time_view(fault["created"])}
+    if fault.get("details") and (call.context.is_admin or fault["code"] != 500):
+        view["details"] = fault["details"]
+    return view

@@ -1,0 +1,398 @@
+"""Making servers: everything is checked first, then everything is made, in one transaction; all of it or nothing.
+
+If NIC 7 of 8 cannot be had, there is no server, no port, no address and no quota used, and the error says it is NIC 7.
+"""
+
+import re
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from polyport import quotas
+from polyport.compute import (
+    flavors,
+    history,
+    hosts,
+    keypairs,
+    nics,
+    scheduler,
+    server_groups,
+    servers,
+    states,
+    wanted_nics,
+)
+from polyport.compute.boot_images import BootImage, boot_image
+from polyport.compute.flavors import Flavor
+from polyport.compute.nics import NewNic
+from polyport.compute.server_groups import ServerGroup
+from polyport.compute.wanted_nics import Choice, Resolved
+from polyport.context import Context
+from polyport.db.engine import Tx
+from polyport.db.tables.compute import servers as rows_of_servers
+from polyport.db.tables.metadata import now
+from polyport.errors import Invalid, NotFound, OverQuota
+from polyport.ids import HostName, PortId, SecurityGroupId, ServerId, new_id
+from polyport.network.ipam import WantedIp
+from polyport.network.ports import NewPort
+
+ZONE = "nova"
+"""The one availability zone there is."""
+MOST_SERVERS = 1000
+"""Servers in one request."""
+
+
+class FlavorMissing(Invalid):
+    """Flavor {flavor_id} could not be found."""
+
+
+class KeyMissing(Invalid):
+    """Invalid key_name provided."""
+
+
+class ZoneMissing(Invalid):
+    """The requested availability zone is not available"""
+
+
+class GroupMissing(Invalid):
+    """Instance group {group_id} could not be found."""
+
+
+class GroupFull(scheduler.NoValidHost):
+    """No valid host was found. Server group {group_id} wants its servers on different hosts, and each has one."""
+
+
+class TooMuchMetadata(OverQuota):
+    """Maximum number of metadata items exceeds {most}"""
+
+
+class CountsReversed(Invalid):
+    """min_count must be <= max_count"""
+
+
+class ManyWithPort(Invalid):
+    """Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch
+    your instance one by one with different ports."""
+
+
+class ManyWithFixedIp(Invalid):
+    """Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified."""
+
+
+class NewServer(Struct, frozen=True, kw_only=True):
+    """What a client asks for."""
+
+    name: str
+    flavor_id: str
+    image_id: str
+    networks: Choice
+    min_count: int = 1
+    max_count: int = 1
+    hostname: str | None = None
+    description: str | None = None
+    key_name: str | None = None
+    metadata: Mapping[str, str] = {}
+    tags: Sequence[str] = ()
+    security_groups: Sequence[str] = ()
+    user_data: str | None = None
+    """Base64."""
+    config_drive: bool = False
+    disk_config: str = "MANUAL"
+    access_ip_v4: str = ""
+    access_ip_v6: str = ""
+    admin_password: str | None = None
+    availability_zone: str | None = None
+    host: str | None = None
+    trusted_certificates: Sequence[str] | None = None
+    scheduler_hints: Mapping[str, object] = {}
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What a client is told at once."""
+
+    server_ids: tuple[ServerId, ...]
+    reservation_id: str
+    admin_password: str
+    disk_config: str
+    security_groups: Sequence[str]
+
+
+def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
+    """Make servers as asked for. Raises what is wrong with the request, naming the field or the entry."""
+    if wanted.min_count > wanted.max_count:
+        raise CountsReversed
+    flavor = _flavor(tx, context, wanted.flavor_id)
+    image = boot_image(tx, context, wanted.image_id, flavor)
+    key = key_kept(tx, context, wanted.key_name)
+    zone, named = _zone(wanted)
+    limits = quotas.limits_of(tx, context.project_id)
+    check_metadata(limits, wanted.metadata)
+    group = _group(tx, context, wanted.scheduler_hints)
+    groups = wanted_nics.security_group_ids(tx, context, wanted.security_groups)
+    entries = wanted_nics.resolve(tx, context, wanted.networks)
+    if wanted.max_count > 1:
+        _check_shared(entries)
+    slots = image.nic_slots or limits.get("nic_slots", nics.MOST_SLOTS)
+    nics.check_count(len(entries), vcpus=flavor.vcpus, slots=slots)
+    count = wanted.min_count
+    if wanted.max_count > wanted.min_count:
+        ports = sum(entry.port is None for entry in entries)
+        count = _count(limits, quotas.usage_of(tx, context.project_id), wanted, flavor, ports)
+    _charge(tx, context, flavor, count)
+    host = _host(tx, flavor, count, named, group)
+    hosts.promise(tx, host, vcpus=count * flavor.vcpus, memory_mb=count * flavor.ram)
+
+    made = Made(
+        server_ids=tuple(ServerId(new_id()) for _ in range(count)),
+        reservation_id="r-" + _random(string.ascii_lowercase + string.digits, 8),
+        admin_password=wanted.admin_password or _random(string.ascii_letters + string.digits, 12),
+        disk_config=wanted.disk_config,
+        security_groups=wanted.security_groups or ("default",),
+    )
+    row = _row(context, wanted, flavor, image, key, made) | {
+        "host": host,
+        "availability_zone": zone,
+        "nic_slots": slots,
+        "group_id": None if group is None else group.id,
+        "plan_revision": tx.revision(),
+    }
+    tx.execute(_INSERT, [row | _own(wanted, made, index) for index in range(count)])
+    _make_nics(tx, context, made.server_ids, entries, groups, zone, host)
+    history.record_action(tx, context, made.server_ids, "create", event="compute__do_build_and_run_instance", host=host)
+    tx.wake(host)
+    return made
+
+
+def check_metadata(limits: Mapping[str, int], metadata: Mapping[str, str]) -> None:
+    """Raises `TooMuchMetadata` where a server would have more items than the project's limit."""
+    most = limits.get("metadata_items", quotas.UNLIMITED)
+    if most != quotas.UNLIMITED and len(metadata) > most:
+        raise TooMuchMetadata(most=most)
+
+
+def hostname_of(name: str, server_id: str) -> str:
+    """A name for the guest to call itself: letters, digits, dots and hyphens of the server's name, 63 at most."""
+    text = re.sub(r"[ _]", "-", name)
+    text = re.sub(r"[^a-zA-Z0-9.-]+", "", text).lower().strip(".-")[:63].rstrip(".-")
+    return text or f"server-{server_id}"
+
+
+def _flavor(tx: Tx, context: Context, flavor_id: str) -> Flavor:
+    try:
+        return flavors.get_flavor(tx, context, flavor_id)
+    except NotFound as error:
+        raise FlavorMissing(flavor_id=flavor_id[:255]) from error
+
+
+def key_kept(tx: Tx, context: Context, name: str | None) -> list[str] | None:
+    """What a server keeps of a key pair of the caller's. Raises `KeyMissing`."""
+    if name is None:
+        return None
+    try:
+        key = keypairs.get_keypair(tx, context.user_id, name)
+    except NotFound as error:
+        raise KeyMissing from error
+    return [key.name, key.public_key, key.type]
+
+
+def _zone(wanted: NewServer) -> tuple[str, str | None]:
+    """`zone`, `zone:host` or `zone:host:node` -> the zone, and the host if one is named."""
+    zone, _, rest = (wanted.availability_zone or ZONE).partition(":")
+    if (zone or ZONE) != ZONE:
+        raise ZoneMissing
+    host, _, node = rest.partition(":")
+    return ZONE, wanted.host or host or node or None
+
+
+def _group(tx: Tx, context: Context, hints: Mapping[str, object]) -> ServerGroup | None:
+    """The group a server joins. (All other hints say where a server would rather be, and are kept.)"""
+    if "group" not in hints:
+        return None
+    group_id = str(hints["group"])
+    try:
+        return server_groups.get_group(tx, context, group_id)
+    except NotFound as error:
+        raise GroupMissing(group_id=group_id[:100]) from error
+
+
+def _host(tx: Tx, flavor: Flavor, count: int, on: str | None, group: ServerGroup | None) -> HostName:
+    """One host for all servers of a request, by the rules of their group."""
+    choices = hosts.candidates(tx)
+    if group is not None and group.policy in ("affinity", "anti-affinity"):
+        has = servers.hosts_of(tx, group.members)
+        if group.policy == "anti-affinity":
+            most = group.rules.get("max_server_per_host", 1)
+            choices = [host for host in choices if has.get(host.name, 0) + count <= most]
+            if not choices:
+                raise GroupFull(group_id=group.id)
+        elif has:
+            choices = [host for host in choices if host.name in has]
+    return scheduler.choose_host(choices, vcpus=flavor.vcpus, memory_mb=flavor.ram, on=on)
+
+
+def _check_shared(entries: Sequence[Resolved]) -> None:
+    """Several servers cannot share a port or an address."""
+    for entry in entries:
+        if entry.port is not None:
+            raise ManyWithPort
+        if entry.fixed_ip is not None:
+            raise ManyWithFixedIp
+
+
+def _count(limits: Mapping[str, int], usage: Mapping[str, int], wanted: NewServer, flavor: Flavor, ports: int) -> int:
+    """As many servers as the quota has room for, up to `max_count`, and no less than `min_count`."""
+    count = wanted.max_count
+    for resource, each in {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram, "port": ports}.items():
+        most = limits.get(resource, quotas.UNLIMITED)
+        if each and most != quotas.UNLIMITED:
+            count = min(count, (most - usage.get(resource, 0)) // each)
+    return max(count, wanted.min_count)
+
+
+def _charge(tx: Tx, context: Context, flavor: Flavor, count: int) -> None:
+    amounts = {"instances": count, "cores": count * flavor.vcpus, "ram": count * flavor.ram}
+    quotas.charge(tx, context.project_id, amounts)
+
+
+def _row(
+    context: Context,
+    wanted: NewServer,
+    flavor: Flavor,
+    image: BootImage,
+    key: list[str] | None,
+    made: Made,
+) -> dict[str, object]:
+    """What all servers of a request have in common."""
+    at = now()
+    return {
+        "project_id": context.project_id,
+        "user_id": context.user_id,
+        "description": wanted.description,
+        "pinned_zone": ZONE if wanted.availability_zone is not None else None,
+        "vm_state": states.BUILDING,
+        "task_state": states.SPAWNING,
+        "power_state": states.NO_POWER,
+        "wanted": "running",
+        "boot": 1,
+        "restart": "hard",
+        "disk": 1,
+        "locked": False,
+        "image_id": image.image.id,
+        "image": msgspec.to_builtins(image),
+        "flavor_number": flavor.number,
+        "flavor": flavor_kept(flavor),
+        "vcpus": flavor.vcpus,
+        "memory_mb": flavor.ram,
+        "root_gb": flavor.disk,
+        "key_name": wanted.key_name,
+        "key": key,
+        "user_data": wanted.user_data,
+        "config_drive": wanted.config_drive,
+        "disk_config": wanted.disk_config,
+        "metadata": dict(wanted.metadata),
+        "tags": list(dict.fromkeys(wanted.tags)),
+        "access_ip_v4": wanted.access_ip_v4,
+        "access_ip_v6": wanted.access_ip_v6,
+        "admin_password": made.admin_password,
+        "trusted_certificates": None if wanted.trusted_certificates is None else list(wanted.trusted_certificates),
+        "scheduler_hints": dict(wanted.scheduler_hints),
+        "reservation_id": made.reservation_id,
+        "created_at": at,
+        "updated_at": at,
+        "reported_revision": 0,
+    }
+
+
+def flavor_kept(flavor: Flavor) -> dict[str, object]:
+    """What a server keeps of its flavor."""
+    return {
+        "id": flavor.id,
+        "name": flavor.name,
+        "vcpus": flavor.vcpus,
+        "ram": flavor.ram,
+        "disk": flavor.disk,
+        "ephemeral": flavor.ephemeral,
+        "swap": flavor.swap,
+        "extra_specs": dict(flavor.extra_specs),
+    }
+
+
+def _own(wanted: NewServer, made: Made, index: int) -> dict[str, object]:
+    """What each server of a request has for itself."""
+    server_id = made.server_ids[index]
+    many = len(made.server_ids) > 1
+    name = f"{wanted.name}-{index + 1}" if many else wanted.name
+    hostname = wanted.hostname
+    if hostname is not None and many:
+        hostname = f"{hostname}-{index + 1}"
+    return {
+        "id": server_id,
+        "name": name,
+        "hostname": hostname or hostname_of(name, server_id),
+        "launch_index": index,
+    }
+
+
+def _make_nics(
+    tx: Tx,
+    context: Context,
+    server_ids: Sequence[ServerId],
+    entries: Sequence[Resolved],
+    groups: tuple[SecurityGroupId, ...] | None,
+    zone: str,
+    host: HostName,
+) -> None:
+    """The NICs of all servers, slot 1 for the first entry and so on: missing ports are made, the others bound."""
+    if not entries:
+        return
+    new: list[NewPort] = []
+    at: list[str] = []
+    for server_id in server_ids:
+        for slot, entry in enumerate(entries, 1):
+            if entry.port is None:
+                new.append(new_port(entry, server_id, slot, groups, zone, host))
+                at.append(entry.at)
+    made = iter(wanted_nics.create_ports(tx, context, new, at) if new else ())
+    rows: list[NewNic] = []
+    brought: dict[PortId, int] = {}
+    for server_id in server_ids:
+        for slot, entry in enumerate(entries, 1):
+            port = entry.port
+            if port is None:
+                rows.append(NewNic(server_id, slot, next(made).id, entry.tag, True))
+            else:
+                brought[port.id] = slot
+                rows.append(NewNic(server_id, slot, port.id, entry.tag, False))
+    places = [entry.at for entry in entries if entry.port is not None]
+    wanted_nics.bind_ports(tx, brought, server_id=server_ids[0], zone=zone, host=host, at=places)
+    nics.insert_nics(tx, rows)
+
+
+def new_port(
+    entry: Resolved,
+    server_id: ServerId,
+    slot: int,
+    groups: tuple[SecurityGroupId, ...] | None,
+    zone: str,
+    host: str,
+) -> NewPort:
+    """The port an entry that names a network comes to, in use from the start."""
+    return NewPort(
+        network_id=entry.network_id,
+        fixed_ips=None if entry.fixed_ip is None else (WantedIp(ip_address=entry.fixed_ip),),
+        device_id=server_id,
+        device_owner=wanted_nics.OWNER + zone,
+        host=host,
+        position=slot,
+        security_groups=groups,
+    )
+
+
+_INSERT = sa.insert(rows_of_servers)
+
+
+def _random(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))

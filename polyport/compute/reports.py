@@ -1,0 +1,87 @@
+"""What a host says: its report becomes states of servers and ports, and the end of what was being done.
+
+A report names the revision it carried out. One about less than what is wanted now changes the power state only: what a
+user asked for in the meantime is on its way to the host already, and the next report is about that.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from polyport.compute import history, hosts, nics, servers, states
+from polyport.compute.servers import Server
+from polyport.db.engine import Tx
+from polyport.db.tables.compute import servers as rows
+from polyport.db.tables.metadata import now
+from polyport.ids import HostName, PortId
+from polyport.network import ports
+from polyport.plan import HostReport, ServerReport
+
+
+def record(tx: Tx, report: HostReport) -> None:
+    """Write down what a host reports. Servers it does not have (any more) are left out without a word."""
+    hosts.register(tx, report.host, report.facts)
+    if not report.servers:
+        return
+    ids = [server.id for server in report.servers]
+    mine = servers.select_servers().where(rows.c.host == report.host, rows.c.id.in_(ids))
+    found: Mapping[str, Server] = {server.id: server for server in servers.find_servers(tx, mine)}
+    for said in report.servers:
+        server = found.get(said.id)
+        if server is None or server.terminated_at is not None:
+            continue
+        if server.wanted == "gone":
+            _record_gone(tx, server, said)
+        else:
+            _record_server(tx, report.host, server, said)
+    _record_ports(tx, report)
+
+
+def _record_gone(tx: Tx, server: Server, said: ServerReport) -> None:
+    """A deleted server: when nothing of it is left on the host, it leaves the host's plans for good."""
+    if said.power == "gone" and said.revision >= server.plan_revision:
+        servers.write_server(tx, server.id, {"terminated_at": now()}, touch=False)
+        history.finish(tx, server.id, None)
+
+
+def _record_server(tx: Tx, host: HostName, server: Server, said: ServerReport) -> None:
+    current = said.revision >= server.plan_revision
+    before = server.state
+    settled = states.settle(before, current=current, power=said.power, boot=said.boot, error=said.error is not None)
+    after = settled.state
+    values: dict[str, object] = {}
+    for name in ("vm_state", "task_state", "power_state", "wanted"):
+        if getattr(before, name) != getattr(after, name):
+            values[name] = getattr(after, name)
+    if settled.failed and (said.error or "") != _fault_words(server):
+        values["fault"] = {"code": 500, "message": (said.error or "")[:255], "created": now()}
+    if after.vm_state == states.ACTIVE and server.launched_at is None:
+        values["launched_at"] = now()
+    first = settled.done and server.reported_revision < server.plan_revision
+    if first:
+        values["reported_revision"] = server.plan_revision
+        history.finish(tx, server.id, said.error)
+    if values:
+        servers.write_server(tx, server.id, values, touch="vm_state" in values or "task_state" in values)
+    if settled.done and not first and before.vm_state == states.ACTIVE and after.vm_state == states.STOPPED:
+        history.record_event(tx, server.id, host, "stopped_by_guest", "The guest ended by itself.")
+
+
+def _fault_words(server: Server) -> str | None:
+    if server.fault is None or server.vm_state != states.ERROR:
+        return None
+    return str(msgspec.json.decode(server.fault)["message"])
+
+
+def _record_ports(tx: Tx, report: HostReport) -> None:
+    """Ports are ACTIVE while they are plugged; what a host says of a port it no longer has is old news."""
+    plugged: list[PortId] = []
+    unplugged: list[PortId] = []
+    mine = nics.ports_of(tx, [server.id for server in report.servers])
+    for server in report.servers:
+        for nic in server.nics:
+            if mine.get(nic.port_id) == server.id:
+                running = nic.plugged and not nic.quarantined and server.power in ("running", "paused")
+                (plugged if running else unplugged).append(nic.port_id)
+    ports.record_ports_active(tx, plugged)
+    ports.record_ports_down(tx, unplugged)

@@ -1,0 +1,186 @@
+"""Servers: read, look for, write. (`boot` makes them, `actions` acts on them.)"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from polyport.compute import states
+from polyport.context import Context
+from polyport.db.engine import Tx
+from polyport.db.tables.compute import servers
+from polyport.db.tables.metadata import now
+from polyport.errors import Conflict, NotFound
+from polyport.ids import ServerId
+
+
+class ServerNotFound(NotFound):
+    """Instance {server_id} could not be found."""
+
+
+class ServerLocked(Conflict):
+    """Instance {server_id} is locked"""
+
+
+class Server(Struct, frozen=True):
+    """A row, in the order of `COLUMNS`. What is JSON in the database stays text here: most of it is shown as it is."""
+
+    number: int
+    id: ServerId
+    project_id: str
+    user_id: str
+    name: str
+    hostname: str
+    description: str | None
+    host: str
+    availability_zone: str
+    pinned_zone: str | None
+    vm_state: str
+    task_state: str | None
+    power_state: int
+    wanted: states.Wanted
+    boot: int
+    restart: str
+    disk: int
+    locked: bool
+    locked_reason: str | None
+    locked_by: str | None
+    image_id: str | None
+    image: str | None
+    flavor: str
+    vcpus: int
+    memory_mb: int
+    root_gb: int
+    nic_slots: int
+    key_name: str | None
+    key: str | None
+    user_data: str | None
+    config_drive: bool
+    disk_config: str
+    metadata: str
+    tags: str
+    access_ip_v4: str
+    access_ip_v6: str
+    admin_password: str | None
+    trusted_certificates: str | None
+    scheduler_hints: str
+    group_id: str | None
+    reservation_id: str
+    launch_index: int
+    fault: str | None
+    created_at: str
+    updated_at: str
+    launched_at: str | None
+    terminated_at: str | None
+    deleted_at: str | None
+    plan_revision: int
+    reported_revision: int
+
+    @property
+    def state(self) -> states.State:
+        return states.State(
+            vm_state=self.vm_state,
+            task_state=self.task_state,
+            power_state=self.power_state,
+            wanted=self.wanted,
+            boot=self.boot,
+            restart="soft" if self.restart == "soft" else "hard",
+            disk=self.disk,
+        )
+
+    @property
+    def status(self) -> str:
+        return states.status_of(self.vm_state, self.task_state)
+
+    def metadata_items(self) -> dict[str, str]:
+        return msgspec.json.decode(self.metadata, type=dict[str, str])
+
+    def tag_list(self) -> list[str]:
+        return msgspec.json.decode(self.tags, type=list[str])
+
+
+@functools.lru_cache(512)
+def flavor_of(text: str) -> Mapping[str, Any]:
+    """A server's flavor as it was at boot; many servers share a few."""
+    return cast("Mapping[str, Any]", msgspec.json.decode(text))
+
+
+def _column(name: str) -> sa.ColumnElement[Any]:
+    column = servers.c[name]
+    # NULL in these columns is JSON's own null where SQLAlchemy wrote it.
+    return sa.func.nullif(sa.cast(column, sa.Text), "null").label(name) if _is_json(name) else column
+
+
+def _is_json(name: str) -> bool:
+    return isinstance(servers.c[name].type, sa.JSON)
+
+
+COLUMNS = tuple(_column(name) for name in Server.__struct_fields__)
+_SELECT = sa.select(*COLUMNS)
+_BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"), servers.c.deleted_at.is_(None))
+
+
+def read_server(tx: Tx, context: Context, server_id: str | None, *, deleted: bool = False) -> Server:
+    """A server the caller may see. Raises `ServerNotFound`; with `deleted` also one that is no more is found."""
+    row: Any = None
+    if server_id is not None:
+        if deleted:
+            row = tx.first(_SELECT.where(servers.c.id == server_id))
+        else:
+            row = tx.first(_BY_ID, {"server": server_id})
+    if row is None or (row[2] != context.project_id and not context.is_admin):
+        raise ServerNotFound(server_id=server_id)
+    return Server(*row)
+
+
+def find_servers(tx: Tx, statement: sa.Select[Any]) -> list[Server]:
+    """The servers a statement over `COLUMNS` selects."""
+    rows: Sequence[Any] = tx.all(statement)
+    return [Server(*row) for row in rows]
+
+
+def select_servers() -> sa.Select[Any]:
+    return _SELECT
+
+
+def hosts_of(tx: Tx, server_ids: Sequence[ServerId]) -> dict[str, int]:
+    """How many of these servers each host has."""
+    statement = sa.select(servers.c.host, sa.func.count().label("has")).where(servers.c.id.in_(server_ids))
+    return {row.host: row.has for row in tx.all(statement.group_by(servers.c.host))}
+
+
+def write_server(tx: Tx, server_id: ServerId, values: Mapping[str, object], *, touch: bool = True) -> None:
+    """Change columns of a server; `touch`: it counts as an update a user sees."""
+    changed = dict(values) | ({"updated_at": now()} if touch else {})
+    tx.execute(sa.update(servers).where(servers.c.id == server_id).values(changed))
+
+
+def check_lock(context: Context, server: Server) -> None:
+    """Raises `ServerLocked` where the caller may not change the server."""
+    if server.locked and not context.is_admin:
+        raise ServerLocked(server_id=server.id)
+
+
+def update_server(tx: Tx, context: Context, server: Server, values: Mapping[str, object]) -> Server:
+    """Change what a user may change without the host doing anything but rewriting what guests read of themselves."""
+    changed = dict(values)
+    if changed.keys() & {"name", "hostname"}:
+        changed["plan_revision"] = tx.revision()
+        tx.wake(server.host)
+    write_server(tx, server.id, changed)
+    return read_server(tx, context, server.id)
+
+
+def plan_rows(tx: Tx, host: str, since: int, also: Sequence[str]) -> list[Server]:
+    """The servers of a host that changed after `since`, and those named besides; all that are left where it is 0."""
+    mine = (servers.c.host == host, servers.c.terminated_at.is_(None))
+    if since == 0:
+        return find_servers(tx, _SELECT.where(*mine))
+    found = find_servers(tx, _SELECT.where(*mine, servers.c.plan_revision > since))
+    missing = set(also).difference(server.id for server in found)
+    if missing:
+        found += find_servers(tx, _SELECT.where(*mine, servers.c.id.in_(missing)))
+    return found
