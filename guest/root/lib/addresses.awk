@@ -18,7 +18,8 @@ END { for (name in names) print name, listed(fours, name), listed(sixes, name), 
 
 function join(lists, name, text) {
     names[name]
-    lists[name] = name in lists ? lists[name] "," text : text
+    if (name in lists) lists[name] = lists[name] "," text
+    else lists[name] = text
 }
 
 function listed(lists, name) { return name in lists ? lists[name] : "-" }

@@ -10,8 +10,8 @@
 PLAN=/run/plan
 STATE=/run/nics
 WAKE=/run/wake
-FIRST_TABLE=1000   # the table of slot k, and the preference of its rules, is 1000 + k
-LOCAL_AFTER=20000  # where the kernel's own first rule, "what is mine is local", goes
+FIRST_TABLE=300  # the table of slot k, and the preference of its rules, is 300 + k; busybox knows tables up to 1023
+LOCAL_AFTER=2000 # where the kernel's own first rule, "what is mine is local", goes
 
 # A frame from one NIC's address to another NIC's address has to leave the guest and come back in. So for what the guest
 # itself sends (`iif lo`), the tables of the NICs are asked before the table of local addresses.
@@ -203,22 +203,25 @@ forget_routes() {
     rm "$1/routes"
 }
 
-# NICs and IPv6 addresses come and go by themselves: two looks a second, without a process. Who writes to $WAKE (the DHCP
-# hook) has changed an address.
+# NICs and IPv6 addresses come and go by themselves. NICs are looked for twice a second, without a process: one that is
+# new bears the kernel's name for it, so names tell. IPv6 addresses are compared every fourth time. Who writes to $WAKE
+# (the DHCP hook) has changed an address.
 watch_nics() {
     exec 9<>$WAKE
-    last_nics= last_addresses=
+    last_nics= last_addresses= look=0
     while :; do
         read -r -t 0.5 _ <&9
-        woken=$? nics= addresses=
-        for path in /sys/class/net/*/device; do
-            path=${path%/device}
-            index_of "${path##*/}"
-            nics="$nics $index"
-        done
-        while read -r address _; do addresses="$addresses $address"; done </proc/net/if_inet6
-        [ "$nics" = "$last_nics" ] || settle
-        [ "$addresses" = "$last_addresses" ] && [ $woken != 0 ] || route_all
-        last_nics=$nics last_addresses=$addresses
+        woken=$?
+        set -- /sys/class/net/*
+        if [ "$*" != "$last_nics" ]; then
+            last_nics=$*
+            settle
+        fi
+        if [ $((look = (look + 1) % 4)) = 0 ]; then
+            addresses=$(cksum </proc/net/if_inet6)
+            [ "$addresses" = "$last_addresses" ] || woken=0
+            last_addresses=$addresses
+        fi
+        [ $woken != 0 ] || route_all
     done
 }
