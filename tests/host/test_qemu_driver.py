@@ -73,6 +73,43 @@ async def test_a_start_that_fails_leaves_nothing_but_the_log(qemu: QemuHouse) ->
     assert set(await qemu.hypervisor.guests()) == {broken.id}
 
 
+async def test_a_guest_without_a_directory_is_not_started(qemu: QemuHouse) -> None:
+    vnf = guest()
+    with pytest.raises(HypervisorError, match="could not be started"):
+        await qemu.hypervisor.start(vnf, qemu.servers / vnf.id, {})
+    assert await qemu.hypervisor.guests() == {}
+
+
+async def test_a_record_that_cannot_be_written_lets_no_nic_in(qemu: QemuHouse) -> None:
+    first, late = nic(1), nic(2)
+    vnf = guest(first)
+    await qemu.start(vnf)
+    blocked = qemu.directory(vnf.id) / "guest.json.new"
+    blocked.mkdir()
+    with pytest.raises(HypervisorError, match=f"NIC {late.port_id} could not be plugged"):
+        await qemu.hypervisor.plug(vnf.id, late, qemu.tap())
+    blocked.rmdir()
+    assert (await qemu.hypervisor.guests())[vnf.id].nics == (first,)
+    await qemu.hypervisor.plug(vnf.id, late, qemu.tap())
+    assert (await qemu.hypervisor.guests())[vnf.id].nics == (first, late)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4, 8, 16, 32])
+async def test_a_plug_that_is_cancelled_is_there_or_it_is_not(qemu: QemuHouse, turns: int) -> None:
+    """Whatever QEMU had done by then, the driver soon says what is true, and the NIC can be had after all."""
+    first, late = nic(1), nic(2)
+    vnf = guest(first)
+    await qemu.start(vnf)
+    plugging = asyncio.create_task(qemu.hypervisor.plug(vnf.id, late, qemu.tap()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    plugging.cancel()
+    await asyncio.wait([plugging])
+    await qemu.hypervisor.plug(vnf.id, late, qemu.tap())
+    assert (await qemu.hypervisor.guests())[vnf.id].nics == (first, late)
+    assert netdevs(qemu, vnf.id) == {f"tap-1-{first.port_id}", f"tap-2-{late.port_id}"}
+
+
 async def test_a_stopped_guest_leaves_nothing_but_its_logs(qemu: QemuHouse) -> None:
     vnf = guest(nic(1))
     await qemu.start(vnf)

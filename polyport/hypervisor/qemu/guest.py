@@ -77,7 +77,10 @@ class RunningGuest:
     async def launch(self, machine: command.Machine, taps: Mapping[PortId, int]) -> None:
         """Start QEMU; returns when its CPUs run. Raises `StartFailed` or `RunsAlready` with nothing left
         behind."""
-        lock = process.take_lock(self.directory)
+        try:
+            lock = process.take_lock(self.directory)
+        except OSError as error:
+            raise StartFailed(server_id=self.guest.id) from error
         try:
             console.trim(self.directory / console.LOG)
             record.write_guest(self.directory, self.guest)
@@ -207,6 +210,9 @@ class RunningGuest:
         name = command.netdev_id(nic)
         try:
             monitor = await self._connected()
+        except HypervisorError as error:
+            raise PlugFailed(server_id=self.guest.id, port_id=nic.port_id) from error
+        try:
             self._recorded[nic.port_id] = nic
             self._write()
             await monitor.send_descriptor(name, tap)
@@ -285,7 +291,11 @@ class RunningGuest:
         self.nics.pop(nic.port_id, None)
         self._recorded.pop(nic.port_id, None)
         if not self.is_gone:
-            self._write()
+            try:
+                self._write()
+            except OSError:
+                # A record that names too much does no harm: whoever reads it asks QEMU.
+                log.exception("record: server %s", self.guest.id)
 
     def _write(self) -> None:
         nics = tuple(self._recorded.values())
