@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from polyport.api.compute.fields import Flag, Text, check_query, flag
+from polyport.api.compute.fields import Flag, check_query, flag
 from polyport.api.compute.microversions import FORCED_DOWN, HOST_UUIDS
 from polyport.compute import hypervisors
 from polyport.compute.hypervisors import Hypervisor
@@ -17,7 +17,7 @@ from polyport.web.routes import get, put
 
 _BINARY = "nova-compute"
 
-Reason: TypeAlias = Annotated[Text, Meta(min_length=1, max_length=255)]
+Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class UnknownAction(NotFound):
