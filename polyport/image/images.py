@@ -224,10 +224,12 @@ def finish_upload(tx: Tx, id: str, received: Received) -> None:
         raise ImageGone(id=id)
 
 
-def abort_upload(tx: Tx, id: str) -> None:
-    """saving -> queued, if it is still there."""
+def abort_upload(tx: Tx, id: str) -> bool:
+    """saving -> queued, if it is still there. Whether the image has its bytes all the same: an upload may be given up
+    while its end is being committed."""
     statement = sa.update(images).where(images.c.id == id, images.c.status == "saving")
     tx.execute(statement.values(status="queued", updated_at=now()))
+    return tx.value(sa.select(images.c.size).where(images.c.id == id)) is not None
 
 
 def recover(tx: Tx) -> set[str]:

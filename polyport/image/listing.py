@@ -32,11 +32,12 @@ FIELDS: dict[str, sa.Column[Any]] = {
 }
 """By the names the API has for them."""
 
-Operator = Literal["eq", "neq", "lt", "lte", "gt", "gte", "in"]
+Operator = Literal["eq", "lt", "lte", "gt", "gte", "in", "outside"]
 
 
 class Condition(Struct, frozen=True):
-    """One thing a field must satisfy; `values` is one value but for `in`."""
+    """One thing a field must satisfy; `values` is one value; for `in` a list, for `outside` the two ends
+    of what it must not be in."""
 
     field: str
     operator: Operator
@@ -103,8 +104,9 @@ def _clause(condition: Condition) -> sa.ColumnElement[bool]:
             return column.in_(condition.values)
         case "eq":
             return column == value
-        case "neq":
-            return sa.or_(column != value, column.is_(None))
+        case "outside":
+            first, last = condition.values
+            return sa.or_(column < first, column > last)
         case "lt":
             return column < value
         case "lte":
