@@ -11,9 +11,12 @@ from polyport.api.compute import (
     flavor_extra_specs,
     flavors,
     hypervisors,
+    images,
     keypairs,
     limits,
+    networks,
     quota_sets,
+    security_groups,
     server_groups,
     server_tags,
     services,
@@ -43,6 +46,9 @@ _NOUNS = (
     *hypervisors.ROUTES,
     *services.ROUTES,
     *extensions.ROUTES,
+    *images.ROUTES,
+    *networks.ROUTES,
+    *security_groups.ROUTES,
 )
 
 
