@@ -173,13 +173,13 @@ def _read(rows: Sequence[Any]) -> dict[ServerId, list[Nic]]:
             ips: tuple[tuple[str, str], ...] = ()
             at += 1
         elif at + 1 == count or rows[at + 1][2] != port_id:
-            ips = ((row[11], _text_of(row[12])),)
+            ips = ((row[11], text_of(row[12])),)
             at += 1
         else:
             end = at + 1
             while end < count and rows[end][2] == port_id:
                 end += 1
-            ips = tuple((other[11], _text_of(other[12])) for other in rows[at:end])
+            ips = tuple((other[11], text_of(other[12])) for other in rows[at:end])
             at = end
         nic = Nic(
             *(row[0], row[1], port_id, row[3], bool(row[4]), row[5], row[6]),
@@ -189,7 +189,7 @@ def _read(rows: Sequence[Any]) -> dict[ServerId, list[Nic]]:
     return found
 
 
-_text_of = functools.lru_cache(8192)(ipam.text_of)
+text_of = functools.lru_cache(8192)(ipam.text_of)
 _AT_ONCE = 10_000
 
 _SELECT = (

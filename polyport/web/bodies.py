@@ -57,12 +57,15 @@ def decode_any(body: bytes) -> dict[str, Any]:
         raise MalformedBody from error
 
 
-def convert(value: Any, shape: type[T], field: str = "") -> T:
+def convert(value: Any, shape: type[T], field: str = "", version: Version | None = None) -> T:
     """A decoded JSON value as `shape`, strictly. Raises `InvalidField` naming the field below `field`."""
     try:
-        return msgspec.convert(value, type=shape)
+        found = msgspec.convert(value, type=shape)
     except msgspec.ValidationError as error:
         raise _explain(value, error, field) from error
+    if version is not None:
+        _check_windows(found, version, "")
+    return found
 
 
 def _field_error(body: bytes, error: msgspec.ValidationError) -> Invalid:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from polyport.api.compute import (
+    addresses,
     availability_zones,
     extensions,
     flavor_access,
@@ -12,13 +13,19 @@ from polyport.api.compute import (
     flavors,
     hypervisors,
     images,
+    instance_actions,
+    interfaces,
     keypairs,
     limits,
     networks,
     quota_sets,
     security_groups,
+    server_actions,
     server_groups,
+    server_lists,
+    server_metadata,
     server_tags,
+    servers,
     services,
     usage,
     versions,
@@ -32,6 +39,12 @@ ConsoleLog = Callable[[ServerId, int], Awaitable[bytes]]
 """(server, most bytes) -> the end of what the guest wrote to its console."""
 
 _NOUNS = (
+    *server_lists.ROUTES,
+    *servers.ROUTES,
+    *interfaces.ROUTES,
+    *addresses.ROUTES,
+    *server_metadata.ROUTES,
+    *instance_actions.ROUTES,
     *flavors.ROUTES,
     *flavor_extra_specs.ROUTES,
     *flavor_access.ROUTES,
@@ -54,7 +67,7 @@ _NOUNS = (
 
 def service(*, console_log: ConsoleLog) -> Service:
     """The compute service, at `/compute/v2.1`. `console_log` reads a guest's console."""
-    nouns = [replace(route, path=f"/v2.1{route.path}") for route in _NOUNS]
+    nouns = [replace(route, path=f"/v2.1{route.path}") for route in (*_NOUNS, *server_actions.routes(console_log))]
     return Service(
         name="compute",
         prefixes=("/compute",),

@@ -73,6 +73,7 @@ CREATE_ON_HOST = since("2.74")
 STRICT_QUERIES = since("2.75")
 WHOLE_UPDATE_VIEW = since("2.75")
 SWAP_NUMBER = since("2.75")
+SERVER_TOPOLOGY = since("2.78")
 VOLUME_DELETE_ON_TERMINATION = since("2.79")
 MEMBER_FILTERS = since("2.83")
 ACTION_EVENT_DETAILS = since("2.84")
@@ -180,7 +181,7 @@ HISTORY: tuple[Change, ...] = (
     ),
     _change("2.76", "", "power-update events"),
     _change("2.77", "", "unshelve to a zone"),
-    _change("2.78", "", "topology of a server"),
+    _change("2.78", "SERVER_TOPOLOGY", "topology of a server"),
     _change("2.79", "VOLUME_DELETE_ON_TERMINATION", "volumes that go with the server"),
     _change("2.80", "", "user and project of migrations"),
     _change("2.81", "", "images cached ahead"),
