@@ -61,7 +61,6 @@ class NewNetwork(Struct, frozen=True, kw_only=True):
     is_default: bool = False
     mtu: int = 1500
     port_security_enabled: bool = True
-    tags: tuple[str, ...] = ()
 
 
 class NetworkChange(Struct, frozen=True, kw_only=True):
@@ -90,6 +89,8 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {
     "updated_at": networks.c.updated_at,
 }
 """Attributes a list may be filtered and sorted by."""
+
+TAGS: sa.ColumnElement[Any] = networks.c.tags
 
 
 def project_of(context: Context, wanted: ProjectId | None, noun: str) -> ProjectId:
@@ -171,7 +172,7 @@ def create_networks(tx: Tx, context: Context, wanted: Sequence[NewNetwork]) -> l
                 is_default=entry.is_default,
                 mtu=entry.mtu,
                 port_security_enabled=entry.port_security_enabled,
-                tags=entry.tags,
+                tags=(),
                 revision_number=1,
                 created_at=time,
                 updated_at=time,

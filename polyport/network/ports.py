@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct, structs
 from sqlalchemy.dialects.sqlite import insert
@@ -26,7 +27,7 @@ from polyport.db.tables.network import addresses, group_bindings, networks, port
 from polyport.errors import Conflict, NotFound
 from polyport.ids import HostName, NetworkId, PortId, ProjectId, SecurityGroupId, SubnetId, is_uuid, new_id
 from polyport.network import InvalidInput
-from polyport.network.ipam import Want, WantedIp, allocate, text_of
+from polyport.network.ipam import Want, WantedIp, allocate, hex_of, number_of, text_of
 from polyport.network.networks import NetworkNotFound, project_of
 from polyport.network.port_rules import (
     VNIC_TYPES,
@@ -146,13 +147,44 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {
 }
 """Attributes a list may be filtered and sorted by."""
 
-NIC_ORDER = ports.c.position
-HOST = ports.c.host
+TAGS: sa.ColumnElement[Any] = ports.c.tags
+NIC_ORDER: sa.ColumnElement[Any] = ports.c.position
+HOST: sa.ColumnElement[Any] = ports.c.host
 
 
 def select_ports(context: Context) -> sa.Select[Any]:
     statement = sa.select(*_SELECTED)
     return statement if context.is_admin else statement.where(ports.c.project_id == context.project_id)
+
+
+def has_address(
+    tx: Tx, exact: Sequence[str], subnet_ids: Sequence[str], parts: Sequence[str]
+) -> sa.ColumnElement[bool]:
+    """The condition for ports with an address that is one of `exact`, of one of `subnet_ids` and contains one of
+    `parts`; what is empty is not asked for."""
+    condition = addresses.c.port_id == ports.c.id
+    if exact:
+        numbers = [number_of(text) for text in exact]
+        stored = [hex_of(number[1]) for number in numbers if number is not None]
+        condition = sa.and_(condition, addresses.c.address.in_(stored))
+    if subnet_ids:
+        condition = sa.and_(condition, addresses.c.subnet_id.in_(list(subnet_ids)))
+    if parts:
+        stored = [row[0] for row in tx.all(sa.select(addresses.c.address).distinct())]
+        found = [address for address in stored if any(part.lower() in text_of(address) for part in parts)]
+        # As one parameter: a statement has a limit of them.
+        entries = sa.func.json_each(msgspec.json.encode(found).decode()).table_valued("value")
+        condition = sa.and_(condition, addresses.c.address.in_(sa.select(entries.c.value)))
+    return sa.select(addresses.c.port_id).where(condition).exists()
+
+
+def has_group(tx: Tx, group_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    """The condition for ports with one of some security groups."""
+    return (
+        sa.select(group_bindings.c.port_id)
+        .where(group_bindings.c.port_id == ports.c.id, group_bindings.c.security_group_id.in_(list(group_ids)))
+        .exists()
+    )
 
 
 def list_ports(tx: Tx, statement: sa.Select[Any]) -> list[Port]:

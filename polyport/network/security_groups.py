@@ -56,7 +56,6 @@ class NewSecurityGroup(Struct, frozen=True, kw_only=True):
     project_id: ProjectId | None = None
     description: str = ""
     stateful: bool = True
-    tags: tuple[str, ...] = ()
 
 
 class SecurityGroupChange(Struct, frozen=True, kw_only=True):
@@ -76,6 +75,8 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {
     "updated_at": security_groups.c.updated_at,
 }
 """Attributes a list may be filtered and sorted by."""
+
+TAGS: sa.ColumnElement[Any] = security_groups.c.tags
 
 
 def select_groups(context: Context) -> sa.Select[Any]:
@@ -132,7 +133,7 @@ def default_group(tx: Tx, project_id: ProjectId) -> SecurityGroupId:
     if row is not None:
         return SecurityGroupId(row[0])
     time = now()
-    group = _new(project_id, DEFAULT_NAME, "Default security group", (), time, is_default=True)
+    group = _new(project_id, DEFAULT_NAME, "Default security group", time, is_default=True)
     _insert(tx, [group], time)
     return group.id
 
@@ -147,7 +148,7 @@ def create_groups(tx: Tx, context: Context, wanted: Sequence[NewSecurityGroup]) 
             raise SecurityGroupDefaultAlreadyExists
         check_stateful(entry.stateful)
         default_group(tx, project_id)
-        made.append(_new(project_id, entry.name, entry.description, entry.tags, time))
+        made.append(_new(project_id, entry.name, entry.description, time))
     for project_id in dict.fromkeys(group.project_id for group in made):
         quotas.charge(tx, project_id, {"security_group": sum(group.project_id == project_id for group in made)})
     _insert(tx, made, time, counted=True)
@@ -213,16 +214,14 @@ def check_stateful(stateful: bool) -> None:
         raise InvalidInput(reason="Stateless security groups are not supported")
 
 
-def _new(
-    project_id: ProjectId, name: str, description: str, tags: Sequence[str], time: str, *, is_default: bool = False
-) -> SecurityGroup:
+def _new(project_id: ProjectId, name: str, description: str, time: str, *, is_default: bool = False) -> SecurityGroup:
     return SecurityGroup(
         id=SecurityGroupId(new_id()),
         project_id=project_id,
         name=name,
         description=description,
         is_default=is_default,
-        tags=tuple(tags),
+        tags=(),
         revision_number=1,
         created_at=time,
         updated_at=time,

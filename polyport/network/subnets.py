@@ -78,7 +78,6 @@ class NewSubnet(Struct, frozen=True, kw_only=True):
     host_routes: tuple[tuple[str, str], ...] = ()
     ipv6_address_mode: str | None = None
     ipv6_ra_mode: str | None = None
-    tags: tuple[str, ...] = ()
 
 
 class SubnetChange(Struct, frozen=True, kw_only=True):
@@ -109,6 +108,8 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {
     "updated_at": subnets.c.updated_at,
 }
 """Attributes a list may be filtered and sorted by."""
+
+TAGS: sa.ColumnElement[Any] = subnets.c.tags
 
 
 def select_subnets(context: Context) -> sa.Select[Any]:
@@ -243,7 +244,7 @@ def _create(tx: Tx, context: Context, entry: NewSubnet) -> Subnet:
         host_routes=tuple((to, via) for to, via in _host_routes(entry.host_routes, entry.ip_version)),
         ipv6_address_mode=entry.ipv6_address_mode,
         ipv6_ra_mode=entry.ipv6_ra_mode,
-        tags=entry.tags,
+        tags=(),
         revision_number=1,
         created_at=time,
         updated_at=time,
