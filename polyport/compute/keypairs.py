@@ -1,7 +1,6 @@
 """Key pairs: public keys that servers are given at boot. They belong to a user, not to a project."""
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from polyport.errors import Conflict, Invalid, NotFound, OverQuota
 from polyport.ids import UserId
 
 MOST_KEY_BYTES = 16 * 1024
+_KINDS = ("ssh-rsa", "ssh-ed25519", "ecdsa-sha2-", "sk-ssh-ed25519", "sk-ecdsa-sha2-")
 
 
 class KeypairNotFound(NotFound):
@@ -104,10 +104,12 @@ def fingerprint_of(public_key: str) -> str:
         raise InvalidPublicKey(reason=f"it is longer than {MOST_KEY_BYTES} bytes")
     if not text.isprintable():
         raise InvalidPublicKey(reason="it is not one printable line")
+    if not text.startswith(_KINDS):
+        raise InvalidPublicKey(reason=f"it is none of {', '.join(_KINDS)}")
     try:
         load_ssh_public_key(text.encode())
         blob = base64.b64decode(text.split()[1], validate=True)
-    except (ValueError, UnsupportedAlgorithm, IndexError, binascii.Error) as error:
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm, IndexError) as error:
         raise InvalidPublicKey(reason="failed to generate fingerprint") from error
     digest = hashlib.md5(blob, usedforsecurity=False).hexdigest()
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from polyport.api.compute.microversions import PROXIES, during
 from polyport.compute import nics, servers
 from polyport.db.engine import Tx
@@ -40,8 +38,7 @@ def list_of_server(call: Call, tx: Tx) -> Reply:
 
 
 def _views(tx: Tx, found: Sequence[SecurityGroup]) -> list[dict[str, Any]]:
-    ids = [group.id for group in found]
-    rules = rules_of(tx, sa.select(COLUMNS["id"]).where(COLUMNS["id"].in_(ids)))
+    rules = rules_of(tx, [group.id for group in found])
     remote = {rule.remote_group_id for of_group in rules.values() for rule in of_group if rule.remote_group_id}
     names = security_groups.group_names(tx, remote)
     return [
