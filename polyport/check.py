@@ -1,5 +1,6 @@
 """What this machine can do for polyport, said in words: used by `polyport check`, and by people who ask for help."""
 
+import asyncio
 import ctypes
 import os
 import platform
@@ -28,8 +29,8 @@ def report(say: Say) -> int:
     for name, there, hint in wanted:
         say(f"{'ok     ' if there else 'MISSING'}  {name}" + ("" if there else f"  ({hint})"))
     if wanted[1][1]:
-        usable, why = kvm.usable(emulator)
-        say(f"ok       accelerator: {'kvm' if usable else f'tcg (kvm: {why})'}")
+        accelerator = asyncio.run(kvm.choose_accelerator(emulator, "auto"))
+        say(f"ok       accelerator: {accelerator}")
     safe = sqlite3.sqlite_version_info >= (3, 51, 3)
     say(f"ok       python {platform.python_version()}, sqlite {sqlite3.sqlite_version}" + _of_sqlite(safe))
     say(f"ok       {sys.platform}, kernel {platform.release()}")
