@@ -64,10 +64,10 @@ def matching(context: Context, filters: Filters) -> sa.Select[Any]:
         _visible(context, filters), images.c.hidden.is_(filters.hidden), *map(_clause, filters.conditions)
     )
     for tag in filters.tags:
-        entry = sa.func.json_each(images.c.tags).table_valued("value").render_derived()
+        entry = sa.func.json_each(images.c.tags).table_valued("value")
         statement = statement.where(sa.exists(sa.select(1).select_from(entry).where(entry.c.value == tag)))
     for name, value in filters.properties:
-        entry = sa.func.json_each(images.c.properties).table_valued("key", "value").render_derived()
+        entry = sa.func.json_each(images.c.properties).table_valued("key", "value")
         same = sa.and_(entry.c.key == name, entry.c.value == value)
         statement = statement.where(sa.exists(sa.select(1).select_from(entry).where(same)))
     return statement

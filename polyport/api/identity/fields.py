@@ -51,7 +51,7 @@ def body_of(call: Call, noun: str, shape: type[T]) -> tuple[T, dict[str, Any]]:
         raise TooDeep(field=noun)
     for name, value in extra.items():
         _check_depth(name, value)
-    return bodies.convert(known, shape), extra
+    return bodies.convert(known, shape, noun), extra
 
 
 def check_options(options: dict[str, Any], harmless: frozenset[str]) -> None:

@@ -68,7 +68,7 @@ class Attributes(Struct, frozen=True, kw_only=True):
 def attributes_of(document: dict[str, Any]) -> Attributes:
     """The settable attributes in `document`, strictly. Raises errors that name the field."""
     known = {name: value for name, value in document.items() if name in Attributes.__struct_fields__}
-    attributes = bodies.convert(known, Attributes)
+    attributes = bodies.convert(known, Attributes, "image")
     for field, formats in (("container_format", CONTAINER_FORMATS), ("disk_format", DISK_FORMATS)):
         value = getattr(attributes, field)
         if isinstance(value, str) and value not in formats:
