@@ -26,7 +26,7 @@ class TooManyLogins(Unavailable):
 def hash_password(text: str) -> str:
     """The stored form of a password: `scrypt$n$r$p$salt$hash`, the last two in base64."""
     salt = secrets.token_bytes(16)
-    return f"scrypt${_N}${_R}${_P}${_text_of(salt)}${_text_of(_derived(text, salt, _N, _R, _P))}"
+    return _stored(salt, _derived(text, salt, _N, _R, _P))
 
 
 def verify(text: str, stored: str) -> bool:
@@ -47,7 +47,7 @@ class Hashing:
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
         self._waiting = 0
-        self._nobody = hash_password(secrets.token_urlsafe())
+        self._nobody = _stored(secrets.token_bytes(16), secrets.token_bytes(32))
 
     async def hash(self, text: str) -> str:
         """`hash_password` in a thread. Raises `TooManyLogins`."""
@@ -84,6 +84,10 @@ def _derived(text: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     return hashlib.scrypt(
         text.encode("utf-8", "surrogatepass"), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32
     )
+
+
+def _stored(salt: bytes, derived: bytes) -> str:
+    return f"scrypt${_N}${_R}${_P}${_text_of(salt)}${_text_of(derived)}"
 
 
 def _text_of(data: bytes) -> str:
