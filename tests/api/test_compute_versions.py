@@ -11,13 +11,24 @@ async def test_version_documents_need_no_token(cloud: TestCloud) -> None:
     for path in ("/compute", "/compute/"):
         answer = await nobody.http.get(path)
         assert answer.status_code == 200
-        (version,) = answer.json()["versions"]
-        assert (version["id"], version["status"]) == ("v2.1", "CURRENT")
-        assert version["links"] == [{"rel": "self", "href": "http://cloud.test:8774/compute/v2.1/"}]
+        old, new = answer.json()["versions"]
+        assert (old["id"], old["status"], old["version"]) == ("v2.0", "SUPPORTED", "")
+        assert (new["id"], new["status"], new["version"]) == ("v2.1", "CURRENT", str(HIGHEST))
+        assert new["links"] == [{"rel": "self", "href": "http://cloud.test:8774/compute/v2.1/"}]
+        for version in (old, new):
+            shown = (await nobody.http.get(version["links"][0]["href"])).json()["version"]
+            assert shown["links"][0] == version["links"][0]
     for path in ("/compute/v2.1", "/compute/v2.1/"):
         version = (await nobody.http.get(path)).json()["version"]
         assert (version["min_version"], version["version"]) == ("2.1", str(HIGHEST))
         assert version["media-types"][0]["base"] == "application/json"
+
+
+async def test_the_old_version_has_no_microversions(client: Client) -> None:
+    answer = await client.get("/compute/v2/flavors/1", "2.61")
+    assert answer.status_code == 200
+    assert "extra_specs" not in answer.json()["flavor"]
+    assert (await client.get("/compute/v2/flavors/1", "2.999")).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,24 @@ async def test_statuses_and_types_came_with_2_2(client: Client) -> None:
     assert (new.status_code, new.json()["keypair"]["type"]) == (201, "ssh")
     assert (await client.delete("/compute/os-keypairs/mine", "2.2")).status_code == 204
     assert (await client.delete("/compute/os-keypairs/mine", "2.2")).status_code == 404
-    typed = {"keypair": {**body["keypair"], "type": "x509"}}
-    assert (await client.post("/compute/os-keypairs", typed, "2.2")).status_code == 400
+    typed = {"keypair": {**body["keypair"], "type": "ssh"}}
     assert (await client.post("/compute/os-keypairs", typed, "2.1")).status_code == 400
+    assert (await client.post("/compute/os-keypairs", typed, "2.2")).status_code == 201
+
+
+async def test_a_certificate_is_a_key_too(client: Client) -> None:
+    body = {"keypair": {"name": "windows", "type": "x509"}}
+    made = await client.made("/compute/os-keypairs", body, "2.2")
+    assert made["type"] == "x509"
+    assert made["private_key"].startswith("-----BEGIN PRIVATE KEY-----")
+    assert len(made["fingerprint"].split(":")) == 20
+    again = {"keypair": {"name": "again", "type": "x509", "public_key": made["public_key"]}}
+    imported = await client.made("/compute/os-keypairs", again, "2.92")
+    assert imported["fingerprint"] == made["fingerprint"]
+    wrong = {"keypair": {"name": "wrong", "type": "x509", "public_key": ED25519}}
+    assert (await client.post("/compute/os-keypairs", wrong, "2.2")).status_code == 400
+    swapped = {"keypair": {"name": "wrong", "public_key": made["public_key"]}}
+    assert (await client.post("/compute/os-keypairs", swapped, "2.2")).status_code == 400
 
 
 async def test_a_name_is_taken_once(client: Client, other: Client) -> None:

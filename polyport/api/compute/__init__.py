@@ -66,11 +66,13 @@ _NOUNS = (
 
 
 def service(*, console_log: ConsoleLog) -> Service:
-    """The compute service, at `/compute/v2.1`. `console_log` reads a guest's console."""
-    nouns = [replace(route, path=f"/v2.1{route.path}") for route in (*_NOUNS, *server_actions.routes(console_log))]
+    """The compute service, at `/compute/v2.1`, and at `/compute/v2` for clients from before microversions.
+    `console_log` reads a guest's console."""
+    nouns = (*_NOUNS, *server_actions.routes(console_log))
+    both = [replace(route, path=f"/{version}{route.path}") for version in ("v2.1", "v2") for route in nouns]
     return Service(
         name="compute",
         prefixes=("/compute",),
         dialect=ComputeDialect(),
-        routes=(*versions.ROOT_ROUTES, *nouns),
+        routes=(*versions.ROOT_ROUTES, *both),
     )

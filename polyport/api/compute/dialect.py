@@ -24,11 +24,15 @@ _NAMES = {
 
 
 class ComputeDialect:
-    """`OpenStack-API-Version: compute 2.90` goes before `X-OpenStack-Nova-API-Version: 2.90`; both are answered."""
+    """`OpenStack-API-Version: compute 2.90` goes before `X-OpenStack-Nova-API-Version: 2.90`; both are answered. Below
+    `/v2`, which is from before microversions, neither counts."""
 
     def version(self, headers: dict[str, str], path: str) -> Version:
-        if not path.strip("/"):
+        part = path.strip("/").split("/")[0]
+        if not part:
             return UNVERSIONED
+        if part == "v2":
+            return LOWEST
         return negotiate(_wanted(headers), LOWEST, HIGHEST)
 
     def version_headers(self, version: Version) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`/os-keypairs`"""
 
+import asyncio
 import re
 from typing import Annotated, Any, Literal
 
@@ -12,16 +13,16 @@ from polyport.api.compute.microversions import (
     KEYPAIR_PAGING,
     KEYPAIR_TYPE,
 )
-from polyport.compute import keypairs
+from polyport.compute import keypairs, keys
 from polyport.compute.keypairs import Keypair
-from polyport.db.engine import Tx
+from polyport.db.engine import Database, Tx
 from polyport.errors import Invalid
 from polyport.ids import UserId
 from polyport.policy import PolicyNotAuthorized, member, reader
 from polyport.web.bodies import InvalidField, only
 from polyport.web.calls import Call, Reply
 from polyport.web.paging import links, page_of
-from polyport.web.routes import delete, get, post
+from polyport.web.routes import delete, get, own
 
 _SAFE_NAME = re.compile(r"[a-zA-Z0-9_\- ]+")
 _SAFE_NAME_OR_ADDRESS = re.compile(r"[a-zA-Z0-9_\- @.]+")
@@ -33,10 +34,6 @@ class UnsafeName(Invalid):
 
 class MarkerNotFound(Invalid):
     """marker [{marker}] not found"""
-
-
-class OnlySshKeys(Invalid):
-    """Keypair data is invalid: key pairs of type x509 are not supported"""
 
 
 class KeypairBody(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -81,23 +78,27 @@ def show(call: Call, tx: Tx) -> Reply:
     return Reply(body={"keypair": view})
 
 
-def create(call: Call, tx: Tx) -> Reply:
+async def create(call: Call, database: Database) -> Reply:
+    """Import a key, or make one until 2.91. Keys are looked at and made in a thread, before the transaction."""
     body = call.decode(CreateKeypair).keypair
     import_only = call.version in KEYPAIR_IMPORT_ONLY
     if (_SAFE_NAME_OR_ADDRESS if import_only else _SAFE_NAME).fullmatch(body.name) is None:
         raise UnsafeName
-    if body.type == "x509":
-        raise OnlySshKeys
-    user_id = _user(call, None if body.user_id is UNSET else body.user_id)
-    private: dict[str, str] = {}
-    if body.public_key is not UNSET:
-        keypair = keypairs.import_keypair(tx, call.context, user_id, body.name, body.public_key)
-    elif import_only:
+    if body.public_key is UNSET and import_only:
         raise InvalidField(field="keypair", value=body.name, reason="'public_key' is a required property")
+    user_id = _user(call, None if body.user_id is UNSET else body.user_id)
+    kind: keys.Kind = "ssh" if body.type is UNSET else body.type
+    private: str | None = None
+    if body.public_key is not UNSET:
+        key = await asyncio.to_thread(keys.public_key, body.public_key, kind)
+    elif kind == "ssh":
+        key, private = await asyncio.to_thread(keys.generate_ssh)
     else:
-        keypair, key = keypairs.generate_keypair(tx, call.context, user_id, body.name)
-        private = {"private_key": key}
-    view = {**_brief_view(call, keypair), "user_id": keypair.user_id, **private}
+        key, private = await asyncio.to_thread(keys.generate_x509, user_id)
+    keypair = await database.write(lambda tx: keypairs.add_keypair(tx, call.context, user_id, body.name, key))
+    view = {**_brief_view(call, keypair), "user_id": keypair.user_id}
+    if private is not None:
+        view["private_key"] = private
     return Reply(status=201 if call.version in KEYPAIR_TYPE else 200, body={"keypair": view})
 
 
@@ -107,7 +108,7 @@ def delete_keypair(call: Call, tx: Tx) -> Reply:
 
 
 def _brief_view(call: Call, keypair: Keypair) -> dict[str, Any]:
-    view = {"name": keypair.name, "public_key": keypair.public_key, "fingerprint": keypair.fingerprint}
+    view: dict[str, Any] = {"name": keypair.name, "public_key": keypair.public_key, "fingerprint": keypair.fingerprint}
     if call.version in KEYPAIR_TYPE:
         view["type"] = keypair.type
     return view
@@ -129,6 +130,6 @@ def _user(call: Call, asked: str | None) -> UserId:
 ROUTES = (
     get("/os-keypairs", list_keypairs, reader),
     get("/os-keypairs/{name}", show, reader),
-    post("/os-keypairs", create, member),
+    own("POST", "/os-keypairs", create, member),
     delete("/os-keypairs/{name}", delete_keypair, member),
 )

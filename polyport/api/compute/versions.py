@@ -8,34 +8,45 @@ from polyport.policy import anyone
 from polyport.web.calls import Call, Reply
 from polyport.web.routes import get
 
-UPDATED = "2013-07-23T11:33:21Z"
-"""When 2.1 became the current version; clients expect a date here, not this one."""
-
 
 def list_versions(call: Call, tx: Tx) -> Reply:
-    """`GET /compute/`"""
-    return Reply(body={"versions": [_version_view(call)]})
+    """`GET /compute/`: both, the old one first, where clients look for it."""
+    return Reply(body={"versions": [_version_view(call, "v2.0"), _version_view(call, "v2.1")]})
 
 
 def show_version(call: Call, tx: Tx) -> Reply:
     """`GET /compute/v2.1`"""
-    describedby = {"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"}
-    media = {"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}
-    view = _version_view(call)
-    view["links"].append(describedby)
-    view["media-types"] = [media]
-    return Reply(body={"version": view})
+    return Reply(body={"version": _detail_view(call, "v2.1")})
 
 
-def _version_view(call: Call) -> dict[str, Any]:
+def show_old_version(call: Call, tx: Tx) -> Reply:
+    """`GET /compute/v2`"""
+    return Reply(body={"version": _detail_view(call, "v2.0")})
+
+
+def _detail_view(call: Call, id: str) -> dict[str, Any]:
+    view = _version_view(call, id)
+    view["links"].append({"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"})
+    media = f"application/vnd.openstack.compute+json;version={id[1:]}"
+    view["media-types"] = [{"base": "application/json", "type": media}]
+    return view
+
+
+def _version_view(call: Call, id: str) -> dict[str, Any]:
+    """The old version has no microversions, which it says with empty ones."""
+    old = id == "v2.0"
     return {
-        "id": "v2.1",
-        "status": "CURRENT",
-        "version": str(HIGHEST),
-        "min_version": str(LOWEST),
-        "updated": UPDATED,
-        "links": [{"rel": "self", "href": f"{call.base_url}/v2.1/"}],
+        "id": id,
+        "status": "SUPPORTED" if old else "CURRENT",
+        "version": "" if old else str(HIGHEST),
+        "min_version": "" if old else str(LOWEST),
+        "updated": "2011-01-21T11:33:21Z" if old else "2013-07-23T11:33:21Z",
+        "links": [{"rel": "self", "href": f"{call.base_url}/{'v2' if old else 'v2.1'}/"}],
     }
 
 
-ROOT_ROUTES = (get("/", list_versions, anyone), get("/v2.1", show_version, anyone))
+ROOT_ROUTES = (
+    get("/", list_versions, anyone),
+    get("/v2.1", show_version, anyone),
+    get("/v2", show_old_version, anyone),
+)
