@@ -145,6 +145,22 @@ def get_networks(tx: Tx, context: Context, network_ids: Collection[NetworkId]) -
     return {network.id: network for network in found}
 
 
+def names_of(tx: Tx, network_ids: Collection[NetworkId]) -> dict[NetworkId, str]:
+    """Names of networks, for views that show names."""
+    if not network_ids:
+        return {}
+    return {NetworkId(row[0]): row[1] for row in tx.tuples(_NAMES, {"ids": list(network_ids)})}
+
+
+def with_subnets(tx: Tx, context: Context, network_ids: Collection[NetworkId]) -> dict[NetworkId, bool]:
+    """Those of `network_ids` the caller sees, and whether they have a subnet."""
+    return {
+        NetworkId(row.id): bool(row.has_subnet)
+        for row in tx.all(_WITH_SUBNETS, {"ids": list(network_ids)})
+        if row.shared or row.project_id == context.project_id or context.is_admin
+    }
+
+
 def usable_networks(tx: Tx, context: Context) -> list[Network]:
     """What a server without a choice of networks may be put on: the project's own, and what is shared."""
     mine = sa.or_(networks.c.project_id == context.project_id, networks.c.shared)
@@ -290,3 +306,13 @@ def _free_vnis(tx: Tx, count: int) -> list[int]:
     used = {row[0] for row in tx.all(sa.select(networks.c.vni))}
     free = (vni for vni in range(1, _MOST_VNI + 1) if vni not in used)
     return [next(free) for _ in range(count)]
+
+
+_ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_NAMES = sa.select(networks.c.id, networks.c.name).where(networks.c.id.in_(_ids))
+_WITH_SUBNETS = sa.select(
+    networks.c.id,
+    networks.c.project_id,
+    networks.c.shared,
+    sa.exists().where(subnets.c.network_id == networks.c.id).label("has_subnet"),
+).where(networks.c.id.in_(_ids))
