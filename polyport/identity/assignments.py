@@ -45,9 +45,7 @@ def assign(tx: Tx, user_id: str, target: Target, target_id: str, role_id: str) -
 
 def unassign(tx: Tx, user_id: str, target: Target, target_id: str, role_id: str) -> None:
     """Raises `AssignmentNotFound`."""
-    statement = sa.delete(assignments).where(
-        *_is(user_id, target, target_id), assignments.c.role_id == role_id
-    )
+    statement = sa.delete(assignments).where(*_is(user_id, target, target_id), assignments.c.role_id == role_id)
     if tx.execute(statement).rowcount == 0:
         raise AssignmentNotFound(role_id=role_id, user_id=user_id, target_id=target_id)
     identity_changed(tx)
@@ -63,10 +61,7 @@ def check_assigned(tx: Tx, user_id: str, target: Target, target_id: str, role_id
 def assigned_roles(tx: Tx, user_id: str, target: Target, target_id: str) -> list[Role]:
     """The roles that were assigned themselves. Raises the NotFound of user or target."""
     _check(tx, user_id, target, target_id)
-    ids = [
-        row.role_id
-        for row in tx.all(sa.select(assignments.c.role_id).where(*_is(user_id, target, target_id)))
-    ]
+    ids = [row.role_id for row in tx.all(sa.select(assignments.c.role_id).where(*_is(user_id, target, target_id)))]
     return list_roles(tx, ids=ids)
 
 

@@ -59,9 +59,7 @@ def create_domain(
     extra: dict[str, Any] | None = None,
 ) -> Domain:
     """Raises `DomainNameTaken`."""
-    domain = Domain(
-        id=id or new_hex(), name=name, description=description, enabled=enabled, extra=extra or {}
-    )
+    domain = Domain(id=id or new_hex(), name=name, description=description, enabled=enabled, extra=extra or {})
     try:
         tx.execute(sa.insert(domains), msgspec.structs.asdict(domain))
     except IntegrityError as error:
@@ -99,9 +97,7 @@ def update_domain(tx: Tx, id: str, change: DomainChange) -> Domain:
     """Raises `DomainNotFound`, `DomainNameTaken`."""
     domain = get_domain(tx, id)
     values = {
-        name: getattr(change, name)
-        for name in ("name", "description", "enabled")
-        if getattr(change, name) is not UNSET
+        name: getattr(change, name) for name in ("name", "description", "enabled") if getattr(change, name) is not UNSET
     }
     values["extra"] = merged(domain.extra, change.extra)
     try:

@@ -44,8 +44,9 @@ def verify(text: str, stored: str) -> bool:
 class Hashing:
     """Password hashes for one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_waiting: int = _MOST_WAITING) -> None:
         self._places = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._most_waiting = most_waiting
         self._waiting = 0
         self._nobody = _stored(secrets.token_bytes(16), secrets.token_bytes(32))
 
@@ -68,7 +69,7 @@ class Hashing:
             self._hashing = hashing
 
         async def __aenter__(self) -> None:
-            if self._hashing._waiting >= _MOST_WAITING:
+            if self._hashing._waiting >= self._hashing._most_waiting:
                 raise TooManyLogins
             self._hashing._waiting += 1
             try:
@@ -81,9 +82,7 @@ class Hashing:
 
 
 def _derived(text: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    return hashlib.scrypt(
-        text.encode("utf-8", "surrogatepass"), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32
-    )
+    return hashlib.scrypt(text.encode("utf-8", "surrogatepass"), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY, dklen=32)
 
 
 def _stored(salt: bytes, derived: bytes) -> str:

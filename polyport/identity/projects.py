@@ -161,9 +161,7 @@ def set_tags(tx: Tx, id: str, tags: Sequence[str]) -> list[str]:
 def _check_parent(tx: Tx, parent_id: str, domain_id: str) -> None:
     above: str | None = parent_id
     for _ in range(_MOST_LEVELS - 1):
-        row = tx.first(
-            sa.select(projects.c.parent_id).where(projects.c.id == above, projects.c.domain_id == domain_id)
-        )
+        row = tx.first(sa.select(projects.c.parent_id).where(projects.c.id == above, projects.c.domain_id == domain_id))
         if row is None:
             raise ParentNotFound(id=parent_id)
         above = row.parent_id

@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from polyport.db.tables.image import images
+from polyport.image.images import recover
 from tests.api.client import Client, TestCloud
 
 OCTETS = {"content-type": "application/octet-stream"}
@@ -292,3 +295,14 @@ async def test_a_deleted_image_takes_its_file_along(cloud: TestCloud, client: Cl
     assert (await client.delete(f"/image/images/{image_id}")).status_code == 204
     assert files(cloud) == []
     assert kept.read_bytes() == b"data"
+
+
+async def test_after_a_crash_a_broken_upload_is_queued_again(cloud: TestCloud, client: Client) -> None:
+    whole, broken = await queued(client), await queued(client)
+    await upload(client, whole, b"data")
+    database = cloud.cloud.database
+    await database.write(lambda tx: tx.execute(sa.update(images).where(images.c.id == broken).values(status="saving")))
+    assert await database.write(recover) == {whole}
+    assert (await client.get(f"/image/images/{broken}")).json()["status"] == "queued"
+    assert (await client.get(f"/image/images/{whole}")).json()["status"] == "active"
+    assert (await upload(client, broken, b"again")).status_code == 204
