@@ -130,7 +130,7 @@ def _page(call: Call) -> Page:
     page = page_of(call.query, keys, (("created_at", True),), MOST)
     if call.query.all("sort_key") and not call.query.all("sort_dir"):
         page = msgspec.structs.replace(page, sorts=tuple((name, True) for name, _ in page.sorts))
-    return msgspec.structs.replace(page, limit=page.limit or MOST, reverse=False)
+    return msgspec.structs.replace(page, limit=MOST if page.limit is None else page.limit, reverse=False)
 
 
 def search_of(call: Call) -> Search:
