@@ -24,12 +24,8 @@ class QuotaExceeded(OverQuota):
 
 def limits_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
     """Every limit of a project: its own, else the default."""
-    rows = tx.all(
-        sa.select(limits.c.resource, limits.c.most)
-        .where(limits.c.project_id.in_((DEFAULTS, project_id)))
-        .order_by(limits.c.project_id)
-    )
-    return {row.resource: row.most for row in rows}
+    rows = tx.tuples(_LIMITS, {"defaults": DEFAULTS, "project": project_id})
+    return {resource: most for resource, most in rows}
 
 
 def usage_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
@@ -41,10 +37,10 @@ def usage_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
 def charge(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
     """Count `amounts` (resource -> how many more) to a project. Raises `QuotaExceeded`, whose `facts` name the first
     resource that does not fit (`resource`, `requested`, `used`, `most`), and counts nothing then."""
-    rows = tx.all(_BOTH, {"project": project_id, "defaults": DEFAULTS, "resources": sorted(amounts)})
-    most = {row.resource: row.number for row in rows if row.kind == 1}
-    most.update({row.resource: row.number for row in rows if row.kind == 2})
-    used = {row.resource: row.number for row in rows if row.kind == 3}
+    rows = tx.tuples(_BOTH, {"project": project_id, "defaults": DEFAULTS})
+    most = {resource: number for kind, resource, number in rows if kind == 1}
+    most.update((resource, number) for kind, resource, number in rows if kind == 2)
+    used = {resource: number for kind, resource, number in rows if kind == 3}
     for resource, more in amounts.items():
         limit, had = most.get(resource, UNLIMITED), used.get(resource, 0)
         if more > 0 and limit != UNLIMITED and had + more > limit:
@@ -78,9 +74,12 @@ def reset_limits(tx: Tx, project_id: ProjectId, resources: tuple[str, ...]) -> N
 
 
 def _count(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
-    for resource, more in amounts.items():
-        if more and tx.execute(_ADD, {"p": project_id, "r": resource, "n": more}).rowcount == 0:
-            tx.execute(sa.insert(usages), {"project_id": project_id, "resource": resource, "used": max(more, 0)})
+    more = [{"project_id": project_id, "resource": resource, "used": n} for resource, n in amounts.items() if n > 0]
+    less = [{"p": project_id, "r": resource, "n": n} for resource, n in amounts.items() if n < 0]
+    if more:
+        tx.execute(_ADD_OR_BEGIN, more)
+    if less:
+        tx.execute(_ADD, less)
 
 
 _ADD = (
@@ -89,17 +88,26 @@ _ADD = (
     .values(used=usages.c.used + sa.bindparam("n"))
 )
 
+_begin = insert(usages)
+_ADD_OR_BEGIN = _begin.on_conflict_do_update(
+    ["project_id", "resource"], set_={"used": usages.c.used + _begin.excluded.used}
+)
+
+_LIMITS = (
+    sa.select(limits.c.resource, limits.c.most)
+    .where(limits.c.project_id.in_((sa.bindparam("defaults"), sa.bindparam("project"))))
+    .order_by(limits.c.project_id)
+)
+
+# Without a condition on resources: a project has a dozen or two, and a list in a statement costs more than they do.
 _BOTH = sa.union_all(
-    sa.select(limits.c.resource, limits.c.most.label("number"), sa.literal(1).label("kind")).where(
-        limits.c.project_id == sa.bindparam("defaults"),
-        limits.c.resource.in_(sa.bindparam("resources", expanding=True)),
+    sa.select(sa.literal_column("1").label("kind"), limits.c.resource, limits.c.most).where(
+        limits.c.project_id == sa.bindparam("defaults")
     ),
-    sa.select(limits.c.resource, limits.c.most, sa.literal(2)).where(
-        limits.c.project_id == sa.bindparam("project"),
-        limits.c.resource.in_(sa.bindparam("resources", expanding=True)),
+    sa.select(sa.literal_column("2"), limits.c.resource, limits.c.most).where(
+        limits.c.project_id == sa.bindparam("project")
     ),
-    sa.select(usages.c.resource, usages.c.used, sa.literal(3)).where(
-        usages.c.project_id == sa.bindparam("project"),
-        usages.c.resource.in_(sa.bindparam("resources", expanding=True)),
+    sa.select(sa.literal_column("3"), usages.c.resource, usages.c.used).where(
+        usages.c.project_id == sa.bindparam("project")
     ),
 )

@@ -89,7 +89,12 @@ def rebuild(tx: Tx, context: Context, server: Server, wanted: Rebuild) -> None:
         disk=server.root_gb,
     )
     image = boot_image(tx, context, wanted.image_id, flavor)
-    values: dict[str, object] = {"image_id": image.image.id, "image": msgspec.to_builtins(image), "fault": None}
+    values: dict[str, object] = {
+        "image_id": image.image.id,
+        "image": msgspec.to_builtins(image),
+        "fault": None,
+        "admin_password": boot.new_password(),
+    }
     for name in Rebuild.__struct_fields__[1:]:
         value = getattr(wanted, name)
         if value is not UNSET:

@@ -148,7 +148,7 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     made = Made(
         server_ids=tuple(ServerId(new_id()) for _ in range(count)),
         reservation_id="r-" + _random(string.ascii_lowercase + string.digits, 8),
-        admin_password=wanted.admin_password or _random(string.ascii_letters + string.digits, 12),
+        admin_password=wanted.admin_password or new_password(),
         disk_config=wanted.disk_config,
         security_groups=wanted.security_groups or ("default",),
     )
@@ -392,6 +392,11 @@ def new_port(
 
 
 _INSERT = sa.insert(rows_of_servers)
+
+
+def new_password() -> str:
+    """A password for a server whose owner named none."""
+    return _random(string.ascii_letters + string.digits, 12)
 
 
 def _random(alphabet: str, length: int) -> str:

@@ -6,6 +6,7 @@ moves. Nothing here asks whether two NICs are on the same network: any number ma
 """
 
 import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,11 @@ from msgspec import Struct
 
 from polyport.db.engine import Tx
 from polyport.db.tables.compute import nics, servers
-from polyport.db.tables.network import addresses, networks
+from polyport.db.tables.network import addresses
 from polyport.db.tables.network import ports as port_rows
 from polyport.errors import Invalid
 from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
-from polyport.network import ipam, security_groups
+from polyport.network import ipam, networks, security_groups
 
 MOST_NICS_PER_VCPU = 48
 """Each virtio NIC takes 4 interrupt vectors, and an x86 processor has about 200 for devices."""
@@ -65,20 +66,20 @@ class Nic(Struct, frozen=True):
 
 def of_server(tx: Tx, server_id: ServerId) -> list[Nic]:
     """The NICs of a server, in slot order."""
-    return _read(tx.all(_OF_SERVER, {"server": server_id})).get(server_id, [])
+    return _read(tx, _OF_SERVER, {"server": server_id}).get(server_id, [])
 
 
 def of_servers(tx: Tx, server_ids: Sequence[ServerId]) -> Mapping[ServerId, list[Nic]]:
     """The NICs of many servers, in slot order; a server without NICs is not in it."""
     found: dict[ServerId, list[Nic]] = {}
     for at in range(0, len(server_ids), _AT_ONCE):
-        found |= _read(tx.all(_OF_SERVERS, {"servers": server_ids[at : at + _AT_ONCE]}))
+        found |= _read(tx, _OF_SERVERS, {"servers": server_ids[at : at + _AT_ONCE]})
     return found
 
 
 def of_port(tx: Tx, port_id: str) -> Nic | None:
     """The NIC a port is; None where it is in no server."""
-    for found in _read(tx.all(_OF_PORT, {"port": port_id})).values():
+    for found in _read(tx, _OF_PORT, {"port": port_id}).values():
         return found[0]
     return None
 
@@ -162,33 +163,40 @@ def group_names(tx: Tx, texts: Iterable[str]) -> Mapping[SecurityGroupId, str]:
     return security_groups.group_names(tx, wanted) if wanted else {}
 
 
-def _read(rows: Sequence[Any]) -> dict[ServerId, list[Nic]]:
-    """Rows come by server, slot and position of the address: one for each address, one for a NIC without any."""
+def _read(tx: Tx, statement: sa.Select[Any], values: Mapping[str, object]) -> dict[ServerId, list[Nic]]:
+    """Rows come by server and slot: one for each address, one for a NIC without any."""
+    rows = tx.tuples(statement, values)
+    names = networks.names_of(tx, {row[5] for row in rows})
     found: dict[ServerId, list[Nic]] = {}
+    nics_of_server: list[Nic] = []
+    server_id: ServerId | None = None
     at, count = 0, len(rows)
     while at < count:
         row = rows[at]
-        port_id = row[2]
-        if row[11] is None:
-            ips: tuple[tuple[str, str], ...] = ()
-            at += 1
-        elif at + 1 == count or rows[at + 1][2] != port_id:
-            ips = ((row[11], text_of(row[12])),)
-            at += 1
+        (row_server, slot, port_id, tag, made_here, network_id, mac, status, groups, revision, subnet, stored, _) = row
+        at += 1
+        if at < count and rows[at][2] == port_id:
+            several = [row]
+            while at < count and rows[at][2] == port_id:
+                several.append(rows[at])
+                at += 1
+            several.sort(key=_position)
+            ips = tuple((each[10], text_of(each[11])) for each in several)
         else:
-            end = at + 1
-            while end < count and rows[end][2] == port_id:
-                end += 1
-            ips = tuple((other[11], text_of(other[12])) for other in rows[at:end])
-            at = end
-        nic = Nic(
-            *(row[0], row[1], port_id, row[3], bool(row[4]), row[5], row[6]),
-            *(row[7], row[8], row[9], row[10], ips),
+            ips = () if stored is None else ((subnet, text_of(stored)),)
+        if row_server != server_id:
+            server_id = row_server
+            nics_of_server = found[row_server] = []
+        nics_of_server.append(
+            Nic(
+                *(row_server, slot, port_id, tag, made_here == 1, network_id, names[network_id]),
+                *(mac, status, groups, revision, ips),
+            )
         )
-        found.setdefault(row[0], []).append(nic)
     return found
 
 
+_position = operator.itemgetter(12)
 text_of = functools.lru_cache(8192)(ipam.text_of)
 _AT_ONCE = 10_000
 
@@ -198,21 +206,20 @@ _SELECT = (
         nics.c.slot,
         nics.c.port_id,
         nics.c.tag,
-        sa.type_coerce(nics.c.made_here, sa.Integer),
+        nics.c.made_here,
         port_rows.c.network_id,
-        networks.c.name,
         port_rows.c.mac_address,
         port_rows.c.status,
         sa.cast(port_rows.c.security_groups, sa.Text),
         port_rows.c.plan_revision,
         addresses.c.subnet_id,
         addresses.c.address,
+        addresses.c.position,
     )
     .select_from(nics)
     .join(port_rows, port_rows.c.id == nics.c.port_id)
-    .join(networks, networks.c.id == port_rows.c.network_id)
     .outerjoin(addresses, addresses.c.port_id == nics.c.port_id)
-    .order_by(nics.c.server_id, nics.c.slot, addresses.c.position)
+    .order_by(nics.c.server_id, nics.c.slot)
 )
 _OF_SERVER = _SELECT.where(nics.c.server_id == sa.bindparam("server"))
 _OF_SERVERS = _SELECT.where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))

@@ -120,6 +120,8 @@ def _is_json(name: str) -> bool:
 
 COLUMNS = tuple(_column(name) for name in Server.__struct_fields__)
 _SELECT = sa.select(*COLUMNS)
+_ANY_BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"))
+_LOCKED, _CONFIG_DRIVE = (Server.__struct_fields__.index(name) for name in ("locked", "config_drive"))
 _BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"), servers.c.deleted_at.is_(None))
 
 
@@ -128,18 +130,24 @@ def read_server(tx: Tx, context: Context, server_id: str | None, *, deleted: boo
     row: Any = None
     if server_id is not None:
         if deleted:
-            row = tx.first(_SELECT.where(servers.c.id == server_id))
+            rows = tx.tuples(_ANY_BY_ID, {"server": server_id})
         else:
-            row = tx.first(_BY_ID, {"server": server_id})
+            rows = tx.tuples(_BY_ID, {"server": server_id})
+        row = rows[0] if rows else None
     if row is None or (row[2] != context.project_id and not context.is_admin):
         raise ServerNotFound(server_id=server_id)
-    return Server(*row)
+    return _server(row)
 
 
 def find_servers(tx: Tx, statement: sa.Select[Any]) -> list[Server]:
     """The servers a statement over `COLUMNS` selects."""
-    rows: Sequence[Any] = tx.all(statement)
-    return [Server(*row) for row in rows]
+    return [_server(row) for row in tx.tuples(statement)]
+
+
+def _server(row: Sequence[Any]) -> Server:
+    values = list(row)
+    values[_LOCKED], values[_CONFIG_DRIVE] = values[_LOCKED] == 1, values[_CONFIG_DRIVE] == 1
+    return Server(*values)
 
 
 def select_servers() -> sa.Select[Any]:

@@ -15,7 +15,6 @@ from polyport.db.engine import Tx
 from polyport.errors import Conflict, Forbidden, Invalid, NotFound, OverQuota, PolyportError
 from polyport.ids import HostName, NetworkId, PortId, SecurityGroupId
 from polyport.network import ipam, networks, ports, security_groups
-from polyport.network.networks import Network
 from polyport.network.ports import NewPort, Port
 from polyport.quotas import QuotaExceeded
 
@@ -200,12 +199,12 @@ def _resolve(tx: Tx, context: Context, wanted: Sequence[WantedNic], at: Sequence
             port = brought[entry.port_id]
             found.append(Resolved(port=port, network_id=port.network_id, tag=entry.tag, at=place))
             continue
-        network = known.get(NetworkId(entry.network_id or ""))
-        if network is None:
-            raise NetworkMissing(network_id=entry.network_id, at=place)
-        if not network.subnets:
-            raise NetworkWithoutSubnet(network_id=network.id, at=place)
-        found.append(Resolved(network_id=network.id, fixed_ip=entry.fixed_ip, tag=entry.tag, at=place))
+        network_id = NetworkId(entry.network_id or "")
+        if network_id not in known:
+            raise NetworkMissing(network_id=network_id, at=place)
+        if not known[network_id]:
+            raise NetworkWithoutSubnet(network_id=network_id, at=place)
+        found.append(Resolved(network_id=network_id, fixed_ip=entry.fixed_ip, tag=entry.tag, at=place))
     return found
 
 
@@ -232,9 +231,10 @@ def _ports_of(tx: Tx, context: Context, wanted: Sequence[WantedNic], at: Sequenc
     return {port.id: port for port in found.values()}
 
 
-def _networks_of(tx: Tx, context: Context, wanted: Sequence[WantedNic]) -> dict[NetworkId, Network]:
+def _networks_of(tx: Tx, context: Context, wanted: Sequence[WantedNic]) -> dict[NetworkId, bool]:
+    """The networks that are named, and whether they have a subnet."""
     ids = {NetworkId(entry.network_id) for entry in wanted if entry.port_id is None and entry.network_id}
-    return networks.get_networks(tx, context, ids) if ids else {}
+    return networks.with_subnets(tx, context, ids) if ids else {}
 
 
 def _chosen(tx: Tx, context: Context, choice: object) -> list[Resolved]:

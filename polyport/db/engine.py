@@ -47,6 +47,12 @@ class Tx:
     def all(self, statement: sa.Executable, values: Any = None) -> Sequence[sa.Row[Any]]:
         return self.connection.execute(statement, values).all()
 
+    def tuples(self, statement: sa.Executable, values: Any = None) -> Sequence[tuple[Any, ...]]:
+        """All rows as the driver gives them, for large reads: what is JSON stays text, a truth is 0 or 1."""
+        cursor = self.connection.execute(statement, values).cursor
+        assert cursor is not None
+        return list(cursor.fetchall())
+
     def value(self, statement: sa.Executable, values: Any = None) -> Any:
         """The first column of the first row, or None."""
         return self.connection.execute(statement, values).scalar()

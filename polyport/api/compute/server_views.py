@@ -6,10 +6,11 @@ is decided once. Metadata and tags are JSON in the database already and pass thr
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw, Struct
 
 from polyport.api.compute.microversions import (
     DESCRIPTION,
@@ -34,7 +35,6 @@ from polyport.compute.servers import Server, flavor_of
 from polyport.db.engine import Tx
 from polyport.ids import SecurityGroupId
 from polyport.web.calls import Call
-from polyport.web.microversions import Version
 
 View = dict[str, Any]
 
@@ -100,7 +100,7 @@ def detail_views(call: Call, tx: Tx, found: Sequence[Server], *, alone: bool = F
     of = nics.of_servers(tx, [server.id for server in found])
     names = nics.group_names(tx, (nic.security_groups for each in of.values() for nic in each))
     up = {host.name for host in hosts.candidates(tx) if host.up} if call.context.is_admin else frozenset()
-    view = _viewer(call, names, up, alone=alone)
+    view = _viewer(call, _fields(call, alone=alone), names, up)
     return [view(server, of.get(server.id, ())) for server in found]
 
 
@@ -112,23 +112,60 @@ def update_view(call: Call, tx: Tx, server: Server) -> View:
     """What update and rebuild answer: less than GET before 2.75."""
     if call.version in WHOLE_UPDATE_VIEW:
         return show_view(call, tx, server)
-    nic_list = nics.of_server(tx, server.id)
-    view = _core_view(call, server, addresses_view(nic_list, extended=False))
-    _add_versioned(call, view, server, alone=True)
+    addresses = addresses_view(nics.of_server(tx, server.id), extended=False)
+    fields = _fields(call, alone=True)
+    view = _core_view(call, fields, server, addresses)
+    _add_versioned(fields, view, server)
     return view
 
 
+class Fields(Struct, frozen=True, kw_only=True):
+    """Which fields the servers of one reply have."""
+
+    embedded_flavor: bool
+    locked: bool
+    description: bool
+    tags: bool
+    certificates: bool
+    groups: bool
+    locked_reason: bool
+    pinned_zone: bool
+    image_properties: bool
+    hints: bool
+    hostname: bool
+    host: bool
+    attributes: bool
+    host_status: bool
+
+
+def _fields(call: Call, *, alone: bool) -> Fields:
+    version, is_admin = call.version, call.context.is_admin
+    attributes = is_admin and version in EXTENDED_ATTRIBUTES
+    return Fields(
+        embedded_flavor=version in EMBEDDED_FLAVOR,
+        locked=version in LOCKED,
+        description=version in DESCRIPTION,
+        tags=version in SERVER_TAGS,
+        certificates=version in TRUSTED_CERTIFICATES,
+        groups=alone and version in SERVER_GROUPS_IN_SERVER,
+        locked_reason=version in LOCK_REASON,
+        pinned_zone=version in PINNED_ZONE,
+        image_properties=version in IMAGE_PROPERTIES,
+        hints=version in SCHEDULER_HINTS_IN_SERVER,
+        hostname=attributes or version in HOSTNAME,
+        host=is_admin,
+        attributes=attributes,
+        host_status=is_admin and version in HOST_STATUS,
+    )
+
+
 def _viewer(
-    call: Call, names: Mapping[SecurityGroupId, str], up: Iterable[str], *, alone: bool
+    call: Call, fields: Fields, names: Mapping[SecurityGroupId, str], up: Container[str]
 ) -> Callable[[Server, Sequence[Nic]], View]:
-    is_admin = call.context.is_admin
-    attributes = is_admin and call.version in EXTENDED_ATTRIBUTES
-    host_status = is_admin and call.version in HOST_STATUS
-    hostname = call.version in HOSTNAME
     volumes: list[View] = []
 
     def view(server: Server, nic_list: Sequence[Nic]) -> View:
-        found = _core_view(call, server, addresses_view(nic_list))
+        found = _core_view(call, fields, server, addresses_view(nic_list))
         found["key_name"] = server.key_name
         found["config_drive"] = "True" if server.config_drive else ""
         found["OS-EXT-AZ:availability_zone"] = server.availability_zone
@@ -141,29 +178,23 @@ def _viewer(
         groups = groups_view(nic_list, names)
         if groups:
             found["security_groups"] = groups
-        if is_admin:
+        if fields.host:
             found["OS-EXT-SRV-ATTR:host"] = server.host
             found["OS-EXT-SRV-ATTR:instance_name"] = f"instance-{server.number:08x}"
             found["OS-EXT-SRV-ATTR:hypervisor_hostname"] = server.host
-        if hostname or attributes:
+        if fields.hostname:
             found["OS-EXT-SRV-ATTR:hostname"] = server.hostname
-        if attributes:
-            image = image_of(server.image)
-            found["OS-EXT-SRV-ATTR:reservation_id"] = server.reservation_id
-            found["OS-EXT-SRV-ATTR:launch_index"] = server.launch_index
-            found["OS-EXT-SRV-ATTR:kernel_id"] = image.kernel.id if image and image.kernel else ""
-            found["OS-EXT-SRV-ATTR:ramdisk_id"] = image.ramdisk.id if image and image.ramdisk else ""
-            found["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
-            found["OS-EXT-SRV-ATTR:user_data"] = server.user_data
-        if host_status:
+        if fields.attributes:
+            _add_attributes(found, server)
+        if fields.host_status:
             found["host_status"] = "UP" if server.host in up else "UNKNOWN"
-        _add_versioned(call, found, server, alone=alone)
+        _add_versioned(fields, found, server)
         return found
 
     return view
 
 
-def _core_view(call: Call, server: Server, addresses: dict[str, list[View]]) -> View:
+def _core_view(call: Call, fields: Fields, server: Server, addresses: dict[str, list[View]]) -> View:
     status = server.status
     view: View = {
         "id": server.id,
@@ -171,10 +202,10 @@ def _core_view(call: Call, server: Server, addresses: dict[str, list[View]]) -> 
         "status": status,
         "tenant_id": server.project_id,
         "user_id": server.user_id,
-        "metadata": msgspec.Raw(server.metadata.encode()),
+        "metadata": Raw(server.metadata.encode()),
         "hostId": host_id_view(server.project_id, server.host),
-        "image": _image_view(call, server),
-        "flavor": _flavor_view(server.flavor, call.base_url, call.version),
+        "image": _image_view(call, fields, server),
+        "flavor": _flavor_view(server.flavor, call.base_url, fields.embedded_flavor),
         "created": time_view(server.created_at),
         "updated": time_view(server.updated_at),
         "addresses": addresses,
@@ -190,57 +221,66 @@ def _core_view(call: Call, server: Server, addresses: dict[str, list[View]]) -> 
     return view
 
 
-def _add_versioned(call: Call, view: View, server: Server, *, alone: bool) -> None:
-    version = call.version
-    if version in LOCKED:
+def _add_attributes(view: View, server: Server) -> None:
+    """What administrators see from 2.3 on."""
+    image = image_of(server.image)
+    view["OS-EXT-SRV-ATTR:reservation_id"] = server.reservation_id
+    view["OS-EXT-SRV-ATTR:launch_index"] = server.launch_index
+    view["OS-EXT-SRV-ATTR:kernel_id"] = image.kernel.id if image and image.kernel else ""
+    view["OS-EXT-SRV-ATTR:ramdisk_id"] = image.ramdisk.id if image and image.ramdisk else ""
+    view["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
+    view["OS-EXT-SRV-ATTR:user_data"] = server.user_data
+
+
+def _add_versioned(fields: Fields, view: View, server: Server) -> None:
+    if fields.locked:
         view["locked"] = server.locked
-    if version in DESCRIPTION:
+    if fields.description:
         view["description"] = server.description
-    if version in SERVER_TAGS:
-        view["tags"] = msgspec.Raw(server.tags.encode())
-    if version in TRUSTED_CERTIFICATES:
+    if fields.tags:
+        view["tags"] = Raw(server.tags.encode())
+    if fields.certificates:
         text = server.trusted_certificates
-        view["trusted_image_certificates"] = None if text is None else msgspec.Raw(text.encode())
-    if version in SERVER_GROUPS_IN_SERVER and alone:
+        view["trusted_image_certificates"] = None if text is None else Raw(text.encode())
+    if fields.groups:
         view["server_groups"] = [] if server.group_id is None else [server.group_id]
-    if version in LOCK_REASON:
+    if fields.locked_reason:
         view["locked_reason"] = server.locked_reason
-    if version in PINNED_ZONE:
+    if fields.pinned_zone:
         view["pinned_availability_zone"] = server.pinned_zone
-    if version in SCHEDULER_HINTS_IN_SERVER:
-        view["scheduler_hints"] = msgspec.Raw(server.scheduler_hints.encode())
+    if fields.hints:
+        view["scheduler_hints"] = Raw(server.scheduler_hints.encode())
 
 
-def _image_view(call: Call, server: Server) -> View | str:
+def _image_view(call: Call, fields: Fields, server: Server) -> View | str:
     if server.image_id is None:
         return ""
     view: View = {
         "id": server.image_id,
         "links": [{"rel": "bookmark", "href": f"{call.base_url}/images/{server.image_id}"}],
     }
-    image = image_of(server.image) if call.version in IMAGE_PROPERTIES else None
+    image = image_of(server.image) if fields.image_properties else None
     if image is not None:
         view["properties"] = image.properties
     return view
 
 
 @functools.lru_cache(1024)
-def _flavor_view(text: str, base_url: str, version: Version) -> View:
+def _flavor_view(text: str, base_url: str, embedded: bool) -> View:
     """As it was at boot, embedded from 2.47 on; many servers share a few, and the view is never changed."""
     flavor = flavor_of(text)
-    if version not in EMBEDDED_FLAVOR:
+    if not embedded:
         href = f"{base_url}/flavors/{flavor['id']}"
         return {"id": flavor["id"], "links": [{"rel": "bookmark", "href": href}]}
-    view = {
+    return {
         "original_name": flavor["name"],
         "vcpus": flavor["vcpus"],
         "ram": flavor["ram"],
         "disk": flavor["disk"],
         "ephemeral": flavor["ephemeral"],
         "swap": flavor["swap"],
+        "extra_specs": flavor["extra_specs"],
     }
-    view["extra_specs"] = flavor["extra_specs"]
-    return view
 
 
 def _fault_view(call: Call, text: str) -> View:

@@ -124,9 +124,11 @@ addresses = sa.Table(
     metadata,
     sa.Column("subnet_id", sa.String(36), sa.ForeignKey("subnets.id"), primary_key=True),
     sa.Column("address", sa.String(32), primary_key=True),
-    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("port_id", sa.String(36), sa.ForeignKey("ports.id", ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),  # order among the addresses of the port
 )
+# Answers what addresses a port has by itself, without a look at the table: lists of servers live on it.
+sa.Index("ix_addresses_port", addresses.c.port_id, addresses.c.position, addresses.c.subnet_id, addresses.c.address)
 
 security_groups = sa.Table(
     "security_groups",
