@@ -222,7 +222,8 @@ async def plug(host: Host, server: Server, vif: VifPlan) -> None:
 
 async def unplug(host: Host, server: Server, port_id: PortId) -> None:
     """Take a NIC from a running guest; its vif goes only when the guest has let go of it."""
-    await finished(host.hypervisor.unplug(server.id, port_id))
+    # The guest may take its time to agree, and an agent that is stopped does not wait for it: the next one looks.
+    await host.hypervisor.unplug(server.id, port_id)
     guest = server.seen.guest
     inside = guest.nics if guest is not None else ()
     server.see_guest(nics=tuple(nic for nic in inside if nic.port_id != port_id))
@@ -247,7 +248,6 @@ class _Taps:
 async def _make_vif(host: Host, server: Server, vif: VifPlan, taps: _Taps, undo: Undo) -> None:
     port_id = vif.nic.port_id
     server.see_vif(port_id, vif)
-    undo.push("forget vif", server.forget_vif, port_id)
     taps.open[port_id] = await finished(host.dataplane.plug(vif))
     undo.push("remove vif", _remove_vif, host, server, port_id)
     undo.push("close tap", taps.close, port_id)

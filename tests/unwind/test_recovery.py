@@ -12,7 +12,7 @@ from polyport.hypervisor import FoundGuest, HypervisorFacts
 from polyport.ids import ImageId, ServerId, new_id
 from polyport.names import tap_of
 from polyport.plan import HostReport, ImagePlan, ServerPlan
-from tests.unwind.world import NETWORK, Broken, Fuse, Wired, World, nic, server
+from tests.unwind.world import NETWORK, Broken, Fuse, Wired, World, nic, open_files, server
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_what_no_plan_knows_is_removed(world: World, server_active: Server
     async with world.agent():
         await world.cloud.carried_out(stays)
         (world.config.servers / "not-a-server").rmdir()
-        await until(world, lambda: world.directories == {stays.id})
+        await until(lambda: world.directories == {stays.id})
         world.assert_as_planned(stays)
 
 
@@ -141,7 +141,7 @@ async def test_a_guest_that_ends_by_itself_is_reported_and_stays_down(world: Wor
         await world.cloud.carried_out(plan)
         hypervisor.crash(plan.id)
         await world.cloud.until(lambda: world.cloud.reports[plan.id].power == "stopped")
-        await until(world, lambda: not world.vifs())
+        await until(lambda: not world.vifs())
         assert world.cloud.reports[plan.id].error is None
     world.cloud.reports.clear()
     async with world.agent():
@@ -175,7 +175,7 @@ async def test_a_guest_nobody_planned_is_ended_by_the_slow_look(world: World) ->
         await world.cloud.carried_out(world.cloud.put(server()))
         stray = ServerId(new_id())
         world.guests.guests[stray] = FoundGuest(id=stray, power="running", boot=1, nic_slots=1, nics=())
-        await until(world, lambda: stray not in world.guests.guests)
+        await until(lambda: stray not in world.guests.guests)
 
 
 async def test_a_tap_nobody_planned_is_swept(world: World) -> None:
@@ -183,8 +183,79 @@ async def test_a_tap_nobody_planned_is_swept(world: World) -> None:
         plan = world.cloud.put(server())
         await world.cloud.carried_out(plan)
         world.networks.taps["tapstray"] = "brqstray"
-        await until(world, lambda: "tapstray" not in world.networks.taps)
+        await until(lambda: "tapstray" not in world.networks.taps)
         world.assert_as_planned(plan)
+
+
+async def test_nothing_is_plugged_while_the_host_is_swept(world: World) -> None:
+    sweeping, go_on = asyncio.Event(), asyncio.Event()
+    seen: list[set[str]] = []
+    counted = Counted()
+
+    async def before(name: str) -> None:
+        await counted(name)
+        if name == "sweep":
+            sweeping.set()
+            await go_on.wait()
+
+    async def after(name: str) -> None:
+        if name == "sweep":
+            seen.append(world.vifs())
+
+    async with world.agent(before, after):
+        await sweeping.wait()
+        plan = world.cloud.put(server())
+        read = counted.calls.count("plan")
+        await until(lambda: counted.calls.count("plan") > read + 1)
+        go_on.set()
+        await world.cloud.carried_out(plan)
+        assert seen[0] == set()
+        world.assert_as_planned(plan)
+
+
+async def test_a_guest_that_ends_just_when_its_plan_changes_is_looked_at_first(world: World) -> None:
+    async with world.agent() as hypervisor:
+        plan = world.cloud.put(server())
+        await world.cloud.carried_out(plan)
+    world.config = replace(world.config, timer=60.0)
+    world.cloud.round_trips.clear()
+    attach = replace(plan, nics=(*plan.nics, nic(4)))
+
+    async def end_now(name: str) -> None:
+        """Between the plan's arrival and the first work on it."""
+        if name == "wait" and world.cloud.revision > plan.revision and plan.id in world.guests.guests:
+            hypervisor.crash(plan.id)
+
+    async with world.agent(end_now) as hypervisor:
+        await until(lambda: any(trip.facts for trip in world.cloud.round_trips))
+        attach = world.cloud.put(attach)
+        report = await world.cloud.carried_out(attach)
+        assert report.power == "stopped"
+        assert not any(each.error for trip in world.cloud.round_trips for each in trip.servers)
+
+
+async def test_a_server_deleted_while_it_waits_for_its_turn_is_never_started(world: World) -> None:
+    go_on = asyncio.Event()
+    counted = Counted()
+
+    async def slow_start(name: str) -> None:
+        await counted(name)
+        if name == "start":
+            await go_on.wait()
+
+    async with world.agent(slow_start, at_once=1):
+        first = world.cloud.put(server())
+        await until(lambda: "start" in counted.calls)
+        second = world.cloud.put(server())
+        read = counted.calls.count("plan")
+        await until(lambda: counted.calls.count("plan") > read + 1)
+        second = world.cloud.put(replace(second, wanted="gone"))
+        await until(lambda: counted.calls.count("plan") > read + 3)
+        go_on.set()
+        await world.cloud.carried_out(first)
+        await world.cloud.carried_out(second)
+        assert world.starts_of(second) == []
+        world.assert_as_planned(first)
 
 
 async def test_a_changed_network_reaches_the_vifs_on_it(world: World) -> None:
@@ -192,7 +263,7 @@ async def test_a_changed_network_reaches_the_vifs_on_it(world: World) -> None:
         plan = world.cloud.put(server())
         await world.cloud.carried_out(plan)
         world.cloud.put_network(replace(NETWORK, mtu=1400))
-        await until(world, lambda: {vif.network.mtu for vif in world.networks.plans.values()} == {1400})
+        await until(lambda: {vif.network.mtu for vif in world.networks.plans.values()} == {1400})
 
 
 async def test_one_vif_that_cannot_be_updated_does_not_hinder_others(world: World) -> None:
@@ -243,7 +314,7 @@ async def test_a_boot_that_failed_is_told_once_and_not_tried_again(world: World)
         plan = world.cloud.put(server())
         await world.cloud.carried_out(plan, error=True)
         looks = fuse.calls.count("guests")
-        await until(world, lambda: fuse.calls.count("guests") > looks + 3)
+        await until(lambda: fuse.calls.count("guests") > looks + 3)
         assert fuse.calls.count("start") == 1
         told = [each for trip in world.cloud.round_trips for each in trip.servers if each.id == plan.id]
         assert [(each.power, each.error) for each in told] == [("stopped", "The host failed.")]
@@ -251,7 +322,10 @@ async def test_a_boot_that_failed_is_told_once_and_not_tried_again(world: World)
 
 
 async def test_a_guest_that_does_not_let_go_of_a_nic_is_asked_again(world: World) -> None:
-    async with world.agent():
+    # Long enough that the next slow look, ten timers away, is not what helps.
+    world.config = replace(world.config, timer=0.3)
+    counted = Counted()
+    async with world.agent(counted):
         before = world.cloud.put(server())
         await world.cloud.carried_out(before)
         world.guests.stubborn.add(before.id)
@@ -268,6 +342,61 @@ async def test_a_guest_that_does_not_let_go_of_a_nic_is_asked_again(world: World
         world.guests.stubborn.clear()
         await world.cloud.carried_out(after)
         world.assert_as_planned(after)
+        assert counted.calls.count("sweep") == 1
+
+
+async def test_after_a_failure_the_guest_is_looked_at_before_the_next_attempt(world: World) -> None:
+    world.config = replace(world.config, timer=0.3)
+    counted = Counted()
+    async with world.agent(counted):
+        plan = world.cloud.put(server())
+        await world.cloud.carried_out(plan)
+        world.guests.guests.pop(plan.id)
+        attach = world.cloud.put(replace(plan, nics=(*plan.nics, nic(4))))
+        assert "does not run" in str((await world.cloud.carried_out(attach, error=True)).error)
+        await world.cloud.until(lambda: world.cloud.reports[plan.id].power == "stopped")
+        assert counted.calls.count("sweep") == 1
+
+
+async def test_a_start_that_cannot_be_written_down_is_undone(world: World) -> None:
+    in_the_way = Path()
+
+    async def obstruct(name: str) -> None:
+        if name == "start":
+            in_the_way.mkdir()
+
+    async with world.agent(after=obstruct):
+        plan = server()
+        in_the_way = world.config.servers / plan.id / "record.json.part"
+        plan = world.cloud.put(plan)
+        assert (await world.cloud.carried_out(plan, error=True)).power == "stopped"
+        assert len(world.starts_of(plan)) == 1
+        world.assert_clean()
+
+
+async def test_a_tap_is_let_go_before_its_vif_is_removed(world: World) -> None:
+    """A bridge goes with its last tap, and a tap lives as long as somebody holds it."""
+    held: list[str] = []
+
+    class NoStart(Wired):
+        async def plug(self, *arguments: object) -> object:
+            result = await self._real.plug(*arguments)  # type: ignore[attr-defined]
+            if isinstance(result, int):
+                held.append(f"{result}")
+            return result
+
+        async def unplug(self, *arguments: object) -> None:
+            assert held.pop() not in open_files()
+            await self._real.unplug(*arguments)  # type: ignore[attr-defined]
+
+    async def never(name: str) -> None:
+        if name == "start":
+            raise Broken("no")
+
+    async with world.agent(wire=lambda real: NoStart(real, never)):
+        await world.cloud.carried_out(world.cloud.put(server()), error=True)
+        world.assert_clean()
+    assert not held
 
 
 async def test_reports_are_sent_again_until_they_arrive(world: World) -> None:
@@ -286,10 +415,12 @@ async def test_reports_are_sent_again_until_they_arrive(world: World) -> None:
 
 
 async def test_a_report_the_cloud_half_cannot_take_does_not_hold_up_others(world: World) -> None:
-    poison = server()
+    poison = server(nics=1)
+    gate = asyncio.Event()
 
     class Choosy(Wired):
         async def report(self, report: HostReport) -> None:
+            await gate.wait()
             if any(each.id == poison.id for each in report.servers):
                 raise Broken("not this one")
             await world.cloud.report(report)
@@ -297,6 +428,8 @@ async def test_a_report_the_cloud_half_cannot_take_does_not_hold_up_others(world
     async with world.agent(wire=lambda real: Choosy(real, Counted()) if real is world.cloud else real):
         world.cloud.put(poison)
         others = [world.cloud.put(server(nics=1)) for _ in range(20)]
+        await until(lambda: len(world.guests.guests) == 21)
+        gate.set()
         for each in others:
             await world.cloud.carried_out(each)
         assert poison.id not in world.cloud.reports
@@ -413,7 +546,7 @@ async def test_an_image_is_fetched_once_for_all_and_deleted_when_nobody_needs_it
         for plan in plans:
             world.cloud.put(replace(plan, wanted="gone"))
         await world.cloud.until(lambda: not world.cloud.servers)
-        await until(world, lambda: not cached.exists())
+        await until(lambda: not cached.exists())
         world.assert_clean()
 
 
@@ -427,8 +560,8 @@ async def test_log_lines_have_an_action_and_ids(world: World, caplog: pytest.Log
     assert all(hasattr(record, "action") for record in caplog.records)
 
 
-async def until(world: World, condition: Callable[[], bool]) -> None:
-    """Wait for something on the host that no report tells: look each time the agent asks for news."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something on the host that no report tells."""
     async with asyncio.timeout(20):
         while not condition():
-            await asyncio.sleep(world.config.timer / 4)
+            await asyncio.sleep(0.005)

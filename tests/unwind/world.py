@@ -192,12 +192,13 @@ class World:
         *,
         wire: Callable[[object], object] | None = None,
         grace: float = 0.0,
+        at_once: int | None = None,
     ) -> AsyncIterator[FakeHypervisor]:
         """An agent at work; leaving ends it as a clean stop does."""
         hypervisor, dataplane = self.drivers()
         wire = wire or (lambda real: Wired(real, before or _let_pass, after))
         wired = [wire(each) for each in (self.cloud, hypervisor, dataplane)]
-        agent = Agent(*wired, self.config, HOST, machine=self.machine, grace=grace)  # type: ignore[arg-type]
+        agent = Agent(*wired, self.config, HOST, machine=self.machine, grace=grace, at_once=at_once)  # type: ignore[arg-type]
         task = asyncio.create_task(agent.run())
         try:
             yield hypervisor
