@@ -11,7 +11,7 @@ def main() -> int:
     wanted = sys.argv[1:] or ["fake", "real"]
     rows: list[Row] = []
     if "fake" in wanted:
-        with ScratchCloud(hypervisor="fake", dataplane="fake") as cloud:
+        with ScratchCloud(hypervisor="fake", dataplane="fake", more="[limits]\ninstances = -1\n") as cloud:
             rows += fake_host.run(cloud)
     if "real" in wanted:
         rows += real_host.plugs()

@@ -23,13 +23,14 @@ class ScratchCloud:
 
     tables = ("servers", "nics", "ports", "addresses", "subnets", "networks", "images")
 
-    def __init__(self, *, hypervisor: str = "qemu", dataplane: str = "bridge") -> None:
+    def __init__(self, *, hypervisor: str = "qemu", dataplane: str = "bridge", more: str = "") -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="polyport-"))
         self.namespace = f"polyport-{os.getpid()}"
         self.port = _free_port()
         self.clouds = self.directory / "clouds.yaml"
         self.log = self.directory / "polyport.log"
         self._hypervisor, self._dataplane = hypervisor, dataplane
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,14 +42,21 @@ class ScratchCloud:
             f'state = "{self.state}"\n'
             f"[api]\nport = {self.port}\n"
             f'[dataplane]\ndriver = "{self._dataplane}"\nnamespace = "{self.namespace}"\n'
-            f'[hypervisor]\ndriver = "{self._hypervisor}"\n'
+            f'[hypervisor]\ndriver = "{self._hypervisor}"\n{self._more}'
         )
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._remove()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
         self.stop()
         if "fake" not in (self._hypervisor, self._dataplane):
             config = str(self.directory / "polyport.toml")

@@ -38,6 +38,7 @@ from polyport.hypervisor import Hypervisor
 from polyport.identity import passwords, seed
 from polyport.identity.tokens import Tokens
 from polyport.ids import HostName, ServerId
+from polyport.image import images
 from polyport.image.store import Store
 from polyport.plan import HostPlan, HostReport, ImagePlan
 from polyport.web.app import App
@@ -162,14 +163,17 @@ async def _prepare(config: Config) -> str | None:
         digest = await asyncio.to_thread(passwords.hash_password, password) if password else ""
         limits = {name: int(most) for name, most in msgspec.structs.asdict(config.limits).items()}
 
-        def begin(tx: Tx) -> None:
+        def begin(tx: Tx) -> set[str]:
             if fresh:
                 seed.seed(tx, digest)
                 flavors.seed(tx)
             quotas.set_limits(tx, quotas.DEFAULTS, limits)
             hosts.register(tx, HostName(config.host))
+            return images.recover(tx)
 
-        await database.write(begin)
+        kept = await database.write(begin)
+        # What an upload that was broken off by a crash left behind.
+        await asyncio.to_thread(Store(config.images).sweep, kept)
     finally:
         database.close()
     return password

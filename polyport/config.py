@@ -5,10 +5,10 @@ refused, so that a misspelt one is noticed.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from polyport.errors import Invalid
 
@@ -19,7 +19,7 @@ class ConfigError(Invalid):
 
 class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
-    port: int = 8774
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8774
     public_url: str | None = None
     """What clients are told in catalog and links; from the request's Host header where not set."""
     most_body_bytes: int = 1 << 20
@@ -98,6 +98,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def read_config(path: Path) -> Config:
     """The configuration a TOML file holds. Raises `ConfigError` naming the file and the field."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Config)
+        return msgspec.toml.decode(path.read_bytes(), type=Config, dec_hook=_path)
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(path=path, reason=error) from error
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str) and value.startswith("/"):
+        return Path(value)
+    raise ValueError("an absolute path is wanted")

@@ -25,7 +25,7 @@ class QuotaExceeded(OverQuota):
 def limits_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
     """Every limit of a project: its own, else the default."""
     rows = tx.tuples(_LIMITS, {"defaults": DEFAULTS, "project": project_id})
-    return {resource: most for resource, most in rows}
+    return dict(rows)
 
 
 def usage_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
@@ -49,7 +49,7 @@ def charge(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
 
 
 def count(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
-    """Count `amounts` to a project whatever its limits: for what the cloud makes by itself, as default security groups."""
+    """Count `amounts` to a project whatever its limits: what the cloud makes by itself, as default security groups."""
     _count(tx, project_id, amounts)
 
 

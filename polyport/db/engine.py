@@ -222,7 +222,7 @@ class Database:
         return count
 
     def _settle(self, done: list[tuple[_Job, Any, Tx]], failed: list[tuple[_Job, BaseException]]) -> None:
-        """On the event loop, after the commit: wake hosts even where the client has gone, then answer who still waits."""
+        """On the event loop, after the commit: wake hosts, also where the client has gone, then answer who waits."""
         for job, result, tx in done:
             for callback in tx.callbacks:
                 callback()

@@ -1,6 +1,11 @@
 """A client for tests: speaks HTTP to the application in process, and knows the paths of the four services."""
 
 import asyncio
+import atexit
+import contextlib
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -86,6 +91,9 @@ class TestCloud:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        template = await _template()
+        if self.config.state.is_dir() and not any(self.config.state.iterdir()):
+            shutil.copy(template, self.config.state / "polyport.db")
         self.cloud = await self._stack.enter_async_context(composition.running(self.config))
         transport = httpx.ASGITransport(app=self.cloud.app, raise_app_exceptions=True)  # type: ignore[arg-type]
         self.http = await self._stack.enter_async_context(
@@ -113,3 +121,21 @@ class TestCloud:
 
     def anonymous(self) -> Client:
         return Client(self.http, None, "", "")
+
+
+_made: list[Path] = []
+
+
+async def _template() -> Path:
+    """A database as every cloud begins with it, made once in a run: tests copy it instead of making it again."""
+    if not _made:
+        scratch = Path(tempfile.mkdtemp(prefix="polyport-tests-"))
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        fake = HypervisorConfig(driver="fake"), DataplaneConfig(driver="fake")
+        config = Config(state=scratch, admin_password="secret", hypervisor=fake[0], dataplane=fake[1])
+        async with composition.running(config):
+            pass
+        with contextlib.closing(sqlite3.connect(scratch / "polyport.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _made.append(scratch / "polyport.db")
+    return _made[0]
