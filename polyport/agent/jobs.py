@@ -19,19 +19,18 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 
-import msgspec
-
+from polyport.agent.kept import KeptServer, look
 from polyport.agent.outbox import Outbox
 from polyport.agent.plans import PlanSum
 from polyport.agent.reconcile import Clear, Seen, Start, Step, Stop, UpdateVifs, decide
 from polyport.agent.report import server_report
-from polyport.agent.servers import Host, Server, bring_images, carry_out, stop
+from polyport.agent.servers import Host, bring_images, carry_out, stop
 from polyport.agent.vifs import vif_plans
 from polyport.dataplane import VifPlan
 from polyport.errors import PolyportError
 from polyport.hypervisor import FoundGuest
 from polyport.ids import NetworkId, PortId, ServerId
-from polyport.plan import ServerPlan, ServerReport
+from polyport.plan import ServerPlan
 
 log = logging.getLogger(__name__)
 
@@ -40,31 +39,6 @@ SLICE = 64
 
 MOST_DOUBLINGS = 6
 """A server that keeps failing is tried again after 1, 2, 4 ... 64 times the first pause."""
-
-
-class KeptServer(Server):
-    """A server as the agent keeps it."""
-
-    def __init__(self, server_id: ServerId, seen: Seen) -> None:
-        super().__init__(server_id, seen)
-        self.plan: ServerPlan | None = None
-        self.busy = False
-        self.kicked = False
-        self.stale = False
-        self.doubted = False
-        self.hurry: asyncio.Event | None = None
-        self.error: str | None = None
-        self.failures = 0
-        self.held: tuple[Step, ...] = ()
-        self.retry_at = 0.0
-        self.given_up = False
-        self.told: ServerReport | None = None
-
-    def no_more(self) -> bool:
-        """Whether nothing of it is left, and nothing is wanted of it."""
-        wanted = self.plan is not None and self.plan.wanted != "gone"
-        seen = self.seen
-        return not wanted and seen.guest is None and not seen.vifs and not seen.directory
 
 
 class Jobs:
@@ -385,14 +359,6 @@ class Jobs:
         if report != server.told:
             server.told = report
             self._outbox.put(report)
-
-
-def look(seen: Seen, guest: FoundGuest | None, *, doubted: bool) -> Seen:
-    """What is known of a server after a look at its guest. Vifs of its NICs exist, as taps live in guests'
-    hands; what they were made to be is not known where they are new to us or in doubt."""
-    inside = [nic.port_id for nic in guest.nics] if guest is not None else []
-    vifs = {**dict.fromkeys(inside), **seen.vifs}
-    return msgspec.structs.replace(seen, guest=guest, vifs=dict.fromkeys(vifs) if doubted else vifs)
 
 
 def _without_start(steps: tuple[Step, ...]) -> tuple[Step, ...]:

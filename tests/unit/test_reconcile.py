@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from polyport.agent.jobs import look
+from polyport.agent.kept import look
 from polyport.agent.plans import PlanSum
 from polyport.agent.reconcile import (
     Clear,

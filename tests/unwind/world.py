@@ -267,6 +267,16 @@ async def _let_pass(name: str) -> None:
     return None
 
 
+class Counted:
+    """A wire that counts calls by name."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def __call__(self, name: str) -> None:
+        self.calls.append(name)
+
+
 class Fuse:
     """Breaks the n-th call after it is lit, once; counts calls."""
 
@@ -342,3 +352,10 @@ def open_files() -> Mapping[str, str]:
         except FileNotFoundError:
             continue
     return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something on the host that no report tells."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
