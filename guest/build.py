@@ -10,6 +10,7 @@ Nothing is done where the output was made from the same sources before; `--fresh
 """
 
 import argparse
+import fcntl
 import gzip
 import hashlib
 import os
@@ -53,11 +54,24 @@ def build(output: Path = OUTPUT, *, say: Say, fresh: bool = False) -> Path:
 
     Raises `PackageError`, `ModuleMissing`, or `subprocess.CalledProcessError` from a tool.
     """
-    stamp, key = output / STAMP, sources_key()
-    made = stamp.is_file() and stamp.read_text() == key and all((output / name).is_file() for name in FILES)
-    if made and not fresh:
-        return output
-    stamp.unlink(missing_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / "lock").open("w") as lock:
+        # Whoever comes second finds everything made.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if fresh or not is_made(output):
+            make(output, say)
+    return output
+
+
+def is_made(output: Path) -> bool:
+    """Whether `output` holds what today's sources would make."""
+    stamp = output / STAMP
+    return stamp.is_file() and stamp.read_text() == sources_key() and all((output / name).is_file() for name in FILES)
+
+
+def make(output: Path, say: Say) -> None:
+    (output / STAMP).unlink(missing_ok=True)
+    key = sources_key()
     cache = output / "packages"
     kernel, modules = find_kernel([unpacked(name, cache, say) for name in kernel_packages()])
     shutil.copyfile(kernel, output / "vmlinuz")
@@ -65,10 +79,9 @@ def build(output: Path = OUTPUT, *, say: Say, fresh: bool = False) -> Path:
     say("packing the initrd")
     (output / "initrd").write_bytes(pack_initrd(busybox, modules))
     make_disk(output / "disk.qcow2", output / "vmlinuz", output / "initrd", KERNEL_ARGUMENTS, cache, say)
-    stamp.write_text(key)
+    (output / STAMP).write_text(key)
     sizes = ", ".join(f"{name} {(output / name).stat().st_size / 1e6:.1f} MB" for name in FILES)
     say(f"the guest is in {output}: {sizes}")
-    return output
 
 
 def sources_key() -> str:
