@@ -71,7 +71,7 @@ def convert(value: Any, shape: type[T], field: str = "", version: Version | None
 def _field_error(body: bytes, error: msgspec.ValidationError) -> Invalid:
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return MalformedBody()
     return _explain(value, error, "")
 
