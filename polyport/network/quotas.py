@@ -8,9 +8,14 @@ from msgspec import Struct
 from polyport import quotas
 from polyport.db.engine import Tx
 from polyport.db.tables.quota import limits
+from polyport.errors import Conflict
 from polyport.ids import ProjectId
 
 RESOURCES = ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")
+
+
+class InvalidQuotaValue(Conflict):
+    """Change would make usage less than 0 for the following resources: {unders}."""
 
 
 class Usage(Struct, frozen=True):
@@ -40,7 +45,13 @@ def projects_with_limits(tx: Tx) -> list[ProjectId]:
     return [ProjectId(row[0]) for row in rows]
 
 
-def set_limits(tx: Tx, project_id: ProjectId, wanted: Mapping[str, int]) -> None:
+def set_limits(tx: Tx, project_id: ProjectId, wanted: Mapping[str, int], *, check: bool = False) -> None:
+    """With `check`, limits below what is used are refused with `InvalidQuotaValue`."""
+    if check:
+        used = quotas.usage_of(tx, project_id)
+        low = sorted(name for name, most in wanted.items() if quotas.UNLIMITED < most < used.get(name, 0))
+        if low:
+            raise InvalidQuotaValue(unders=", ".join(low))
     quotas.set_limits(tx, project_id, wanted)
 
 

@@ -57,10 +57,11 @@ def decode_any(body: bytes) -> dict[str, Any]:
         raise MalformedBody from error
 
 
-def convert(value: Any, shape: type[T], field: str = "", version: Version | None = None) -> T:
-    """A decoded JSON value as `shape`, strictly. Raises `InvalidField` naming the field below `field`."""
+def convert(value: Any, shape: type[T], field: str = "", version: Version | None = None, *, strict: bool = True) -> T:
+    """A decoded JSON value as `shape`. Raises `InvalidField` naming the field below `field`. Where it need not be
+    `strict`, numbers and booleans may come as text, which is what some services take from their clients."""
     try:
-        found = msgspec.convert(value, type=shape)
+        found = msgspec.convert(value, type=shape, strict=strict)
     except msgspec.ValidationError as error:
         raise _explain(value, error, field) from error
     if version is not None:

@@ -145,6 +145,8 @@ async def test_an_administrator_makes_networks_for_others_and_sees_how_they_are_
         ({"mtu": 10}, "mtu"),
         ({"mtu": -1}, "mtu"),
         ({"mtu": "big"}, "mtu"),
+        ({"mtu": True}, "mtu"),
+        ({"admin_state_up": 2}, "admin_state_up"),
         ({"mtu": 2**70}, "mtu"),
         ({"name": "x" * 256}, "name"),
         ({"name": 7}, "name"),
@@ -190,6 +192,12 @@ async def test_the_way_in(client: Client) -> None:
     assert (await client.get("/network/nonsense")).status_code == 404
     assert (await client.patch("/network/networks", {})).status_code == 405
     assert (await client.http.get("/network/v2.0/networks")).status_code == 401
+
+
+async def test_numbers_and_booleans_may_come_as_text(client: Client) -> None:
+    network = await client.made("/network/networks", {"network": {"mtu": "1400", "admin_state_up": "False"}})
+    assert network["mtu"] == 1400
+    assert network["admin_state_up"] is False
 
 
 async def test_extensions_are_listed_and_shown(client: Client) -> None:

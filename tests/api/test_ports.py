@@ -60,6 +60,10 @@ async def test_many_ports_on_one_network_are_made_in_order_or_not_at_all(client:
     wanted[7]["network_id"] = UNKNOWN
     refused = await client.post("/network/ports", {"ports": wanted})
     assert error(refused) == (404, "NetworkNotFound")
+    wanted[7] = {"network_id": network, "name": 7}
+    refused = await client.post("/network/ports", {"ports": wanted})
+    assert refused.status_code == 400
+    assert "[7].name" in refused.json()["NeutronError"]["message"]
     assert len((await client.get("/network/ports")).json()["ports"]) == 12
 
 

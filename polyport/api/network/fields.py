@@ -44,12 +44,15 @@ class RevisionNumberConstraintFailed(PreconditionFailed):
 
 
 def one_of(call: Call, noun: str, shape: type[T]) -> T:
-    """What a body holds inside of its envelope: `{"port": {...}}`. Raises errors that name the field."""
+    """What a body holds inside of its envelope: `{"port": {...}}`. Raises errors that name the field.
+
+    As in Neutron numbers and booleans may come as text: OpenStack's own command line sends them so.
+    """
     document = bodies.decode_any(call.body)
     if noun not in document:
         raise NoSuchBody(noun=noun)
     _refuse_others(document, noun)
-    return bodies.convert(document[noun], shape, noun)
+    return bodies.convert(document[noun], shape, noun, strict=False)
 
 
 def one_or_many(call: Call, noun: str, plural: str, shape: type[T]) -> tuple[list[T], bool]:
@@ -59,14 +62,14 @@ def one_or_many(call: Call, noun: str, plural: str, shape: type[T]) -> tuple[lis
         if noun not in document:
             raise NoSuchBody(noun=noun)
         _refuse_others(document, noun)
-        return [bodies.convert(document[noun], shape, noun)], False
+        return [bodies.convert(document[noun], shape, noun, strict=False)], False
     _refuse_others(document, plural)
     entries = document[plural]
     if not isinstance(entries, list) or not entries:
         raise bodies.InvalidField(field=plural, value=str(entries)[:100], reason="it is not a list of entries")
     if len(entries) > MOST_BULK:
         raise TooMany(most=MOST_BULK, plural=plural)
-    return [bodies.convert(entry, shape, f"{plural}[{at}]") for at, entry in enumerate(entries)], True
+    return bodies.convert(entries, list[shape], plural, strict=False), True  # type: ignore[valid-type]
 
 
 def wrapped(views: list[dict[str, Any]], noun: str, plural: str, many: bool) -> dict[str, Any]:

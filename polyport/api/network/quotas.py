@@ -24,6 +24,8 @@ class UpdateQuota(Struct, forbid_unknown_fields=True, kw_only=True):
     floatingip: Limit = UNSET
     security_group: Limit = UNSET
     security_group_rule: Limit = UNSET
+    check_limit: bool = False
+    """Whether a limit below what is used is refused."""
 
 
 def index(call: Call, tx: Tx) -> Reply:
@@ -61,7 +63,7 @@ def update(call: Call, tx: Tx) -> Reply:
     wanted = {name: value for name in quotas.RESOURCES if (value := getattr(body, name)) is not UNSET}
     project_id = ProjectId(call.params["id"])
     if wanted:
-        quotas.set_limits(tx, project_id, wanted)
+        quotas.set_limits(tx, project_id, wanted, check=body.check_limit)
     return Reply(body={"quota": _view(tx, project_id)})
 
 
