@@ -15,6 +15,8 @@ class ListenFailed(DataplaneError):
 
 _SO_ATTACH_FILTER = 26
 _ETH_P_ALL = 3
+_SOL_PACKET = 263
+_PACKET_QDISC_BYPASS = 20
 
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
 _LOAD_HALF_AT_X, _LOAD_X_HEADER = 0x48, 0xB1
@@ -51,6 +53,8 @@ def listen(bridge: str) -> socket.socket:
         program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _FILTER))
         attach = struct.pack("HL", len(_FILTER), ctypes.addressof(program))
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
+        # A bridge's queue starts up to a second after its first port does, and drops frames until then.
+        listener.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         # The protocol comes last: no frame gets in before the filter.
         listener.bind((bridge, _ETH_P_ALL))
     except OSError as error:

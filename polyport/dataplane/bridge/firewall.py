@@ -19,7 +19,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.resources import files
 from ipaddress import (
-    IPv4Address,
     IPv4Interface,
     IPv4Network,
     IPv6Address,
@@ -41,7 +40,10 @@ TABLE = "bridge polyport"
 FORWARD_PRIORITIES: Mapping[str, int] = {"between_siblings": -50, "from_port": 10, "to_port": 20}
 """Priorities at the forward hook. A chain that accepts ends itself only, so each of them can drop."""
 
-SETS = ("known", "siblings", "unguarded", "macs", "ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s")
+SETS = (
+    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs"),
+    *("ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s"),
+)
 MAPS = ("ports", "hosts")
 
 MOST_MTU = 65521
@@ -110,7 +112,8 @@ def elements_of(siblings: Iterable[VifPlan]) -> frozenset[Element]:
         others = [other for other in ports if other is not port]
         elements |= {Element("siblings", f"{port.name} . {other.name}") for other in others}
         if not port.guarded:
-            elements.add(Element("unguarded", port.name))
+            elements |= {Element("unguarded", port.name), Element("watched", port.mark)}
+            elements |= {Element("kin", f"{port.name} . {each.mac}") for each in ports}
             continue
         # An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one
         # NIC of a server may use the others may use too, each with its own MAC.
@@ -153,7 +156,7 @@ class _Port:
         if not _is_unicast(self.mac):
             raise BadVif(port_id=nic.port_id, reason=f"its MAC {self.mac} is no unicast address")
         self.guarded = nic.port_security_enabled
-        self.mark = mark_of(vif.network.id)
+        self.mark = hex(mark_of(vif.network.id))
         self.responder = responder_mac(vif.network.id)
         fixed = [(self.mac, self._address(each.ip_address)) for each in nic.fixed_ips]
         given = [(self._mac(each.mac_address), self._address(each.ip_address)) for each in nic.allowed_address_pairs]
@@ -184,6 +187,7 @@ class _Port:
             Element("ports", f"{self.name} : {self.mark}"),
             Element("hosts", f"{self.mark} : {self.responder}"),
             Element("known", f"{self.mark} . {self.responder}"),
+            Element("owners", f"{self.name} . {self.mac}"),
             *(Element("known", f"{self.mark} . {mac}") for mac in macs),
             *(Element("macs", f"{self.name} . {mac}") for mac in macs),
         }
@@ -207,7 +211,7 @@ class _Port:
                     else Element("cidr4s", f"{place} . {net}")
                 )
             for net6 in collapse_addresses(six):
-                first, last = _number(net6.network_address), _number(net6.broadcast_address)
+                first, last = hex(int(net6.network_address)), hex(int(net6.broadcast_address))
                 if net6.prefixlen == 128:
                     elements.add(Element("ip6s", f"{place} . {net6.network_address}"))
                     elements.add(Element("nd6s", f"{place} . {first}"))
@@ -226,7 +230,3 @@ def _link_local(mac: str) -> IPv6Address:
     octets = bytes.fromhex(mac.replace(":", ""))
     tail = bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]
     return IPv6Address(b"\xfe\x80" + bytes(6) + tail)
-
-
-def _number(address: IPv4Address | IPv6Address) -> str:
-    return f"0x{int(address):032x}"

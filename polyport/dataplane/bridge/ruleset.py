@@ -92,11 +92,12 @@ class Ruleset:
 
     def repair(self) -> bool:
         """Bring the kernel back to what is wanted, where somebody else has changed it; whether anything was."""
-        thought = set(self._held)
+        thought = self._held
         self._read()
+        changed = thought ^ self._held
         stale = {element for some in self._stale.values() for element in some}
         self._load(self._wishes.keys() - self._held, self._held - self._wishes.keys() - stale)
-        if changed := thought ^ self._held:
+        if changed:
             log.warning("action=repair_rules elements=%d", len(changed))
         return bool(changed)
 
@@ -116,13 +117,7 @@ class Ruleset:
 
     def _read(self) -> None:
         """Learn what the kernel holds, and load the table where it is missing or another one than ours."""
-        held: set[Element] = set()
-        with suppress(NftError):
-            # Set by set, because the table has others, which packets fill and which may be long.
-            for kind, names in (("set", SETS), ("map", MAPS)):
-                for name in names:
-                    for entry in self._nft.read(f"list {kind} {TABLE} {name}"):
-                        held |= {Element(name, _text(each)) for each in entry.get(kind, {}).get("elem", ())}
+        held = read_elements(self._nft)
         chains = [entry.get("chain", {}) for entry in self._nft.read("list chains bridge")]
         if not any(f"bridge {chain.get('table')}" == TABLE and chain["name"] == self._label for chain in chains):
             # One transaction: the old table serves until the new one does.
@@ -134,6 +129,18 @@ class Ruleset:
                 held = set()
                 self._nft.run(fresh)
         self._held = held
+
+
+def read_elements(nft: Nft) -> set[Element]:
+    """The elements that ports have in the table now, as `firewall` writes them; none where there is no table."""
+    held: set[Element] = set()
+    with suppress(NftError):
+        # Set by set, because the table has others, which packets fill and which may be long.
+        for kind, names in (("set", SETS), ("map", MAPS)):
+            for name in names:
+                for entry in nft.read(f"list {kind} {TABLE} {name}"):
+                    held |= {Element(name, _text(each)) for each in entry.get(kind, {}).get("elem", ())}
+    return held
 
 
 def _text(entry: Any) -> str:
@@ -150,7 +157,9 @@ def _text(entry: Any) -> str:
         case str() if entry.startswith("tap"):
             return f'"{entry}"'
         case str() if entry.startswith("0x"):
-            return f"0x{int(entry, 16):032x}"
+            return hex(int(entry, 16))
+        case int():
+            return hex(entry)
         case str() if ":" in entry and not firewall.MAC.fullmatch(entry):
             return str(IPv6Address(entry))
         case _:
