@@ -22,7 +22,7 @@ test: check guest ## all checks, then all tests (root: some need network namespa
 check: install ## format, lint, types, import rules
 	@$(run) ruff format --check --quiet . || { echo "not formatted; 'make format' does it" >&2; exit 1; }
 	@$(run) ruff check --quiet .
-	@$(run) mypy polyport guest
+	@$(run) mypy polyport guest demo bench
 	@.venv/bin/lint-imports
 
 format: install ## rewrite the sources as the checks want them
