@@ -11,7 +11,7 @@ from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.db.tables.metadata import now
 from polyport.db.tables.network import networks, ports, subnets
-from polyport.errors import Conflict, NotFound
+from polyport.errors import Conflict, Invalid, NotFound
 from polyport.ids import NetworkId, ProjectId, SubnetId, is_uuid, new_id
 from polyport.network import InvalidInput
 from polyport.policy import PolicyNotAuthorized
@@ -31,6 +31,14 @@ class NetworkInUse(Conflict):
 
 class InvalidSharedSetting(Conflict):
     """Unable to reconfigure sharing settings for network {network_id}. Multiple projects are using it."""
+
+
+class NetworkMTUSubnetConflict(Conflict):
+    """MTU of network {network_id} is below {least}, the least that its subnet's IP version needs."""
+
+
+class ProjectNotAllowed(Invalid):
+    """A project_id or tenant_id other than that of the token requires admin privileges."""
 
 
 class Network(Struct, frozen=True, kw_only=True):
@@ -93,12 +101,12 @@ COLUMNS: dict[str, sa.ColumnElement[Any]] = {
 TAGS: sa.ColumnElement[Any] = networks.c.tags
 
 
-def project_of(context: Context, wanted: ProjectId | None, noun: str) -> ProjectId:
-    """Whose a new thing shall be. Only an administrator makes things for another project."""
+def project_of(context: Context, wanted: ProjectId | None) -> ProjectId:
+    """Whose a new thing shall be. Only an administrator makes things for another project: `ProjectNotAllowed`."""
     if wanted is None or wanted == context.project_id:
         return context.project_id
     if not context.is_admin:
-        raise PolicyNotAuthorized(action=f"create_{noun}:project_id")
+        raise ProjectNotAllowed
     return wanted
 
 
@@ -172,7 +180,7 @@ def create_networks(tx: Tx, context: Context, wanted: Sequence[NewNetwork]) -> l
     time = now()
     made = []
     for entry in wanted:
-        project_id = project_of(context, entry.project_id, "network")
+        project_id = project_of(context, entry.project_id)
         for name in ("shared", "is_default"):
             if getattr(entry, name) and not context.is_admin:
                 raise PolicyNotAuthorized(action=f"create_network:{name}")
@@ -213,7 +221,7 @@ def update_network(tx: Tx, context: Context, network_id: str, change: NetworkCha
     if "mtu" in values:
         _check_mtu(values["mtu"])
         if values["mtu"] < IPV6_MTU and _has_ipv6(tx, network.id):
-            raise InvalidInput(reason=f"A network with an IPv6 subnet needs an mtu of at least {IPV6_MTU}")
+            raise NetworkMTUSubnetConflict(network_id=network.id, least=IPV6_MTU)
     if values.get("shared") is False and network.shared and _has_guests(tx, network):
         raise InvalidSharedSetting(network_id=network.id)
     changed(tx, network.id, **values)

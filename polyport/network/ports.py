@@ -246,7 +246,7 @@ def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Po
         row = rows.get(entry.network_id)
         if row is None or not (row.shared or row.project_id == context.project_id or context.is_admin):
             raise NetworkNotFound(network_id=str(entry.network_id)[:255], index=index)
-        projects.append(project_of(context, entry.project_id, "port"))
+        projects.append(project_of(context, entry.project_id))
         if row.project_id != context.project_id and not context.is_admin:
             _check_guest(entry, index)
     for project_id, count in Counter(projects).items():

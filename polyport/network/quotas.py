@@ -8,13 +8,13 @@ from msgspec import Struct
 from polyport import quotas
 from polyport.db.engine import Tx
 from polyport.db.tables.quota import limits
-from polyport.errors import Conflict
+from polyport.errors import Invalid
 from polyport.ids import ProjectId
 
 RESOURCES = ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule")
 
 
-class InvalidQuotaValue(Conflict):
+class InvalidQuotaValue(Invalid):
     """Change would make usage less than 0 for the following resources: {unders}."""
 
 

@@ -229,9 +229,7 @@ def _create(tx: Tx, context: Context, wanted: NewSecurityGroupRule) -> SecurityG
     group = get_group(tx, context, entry.security_group_id)
     if entry.remote_group_id is not None:
         get_group(tx, context, entry.remote_group_id)
-    project_id = (
-        group.project_id if entry.project_id is None else project_of(context, entry.project_id, "security_group_rule")
-    )
+    project_id = group.project_id if entry.project_id is None else project_of(context, entry.project_id)
     same = _same(tx, entry)
     if same is not None:
         raise SecurityGroupRuleExists(id=same)

@@ -143,14 +143,14 @@ def create_groups(tx: Tx, context: Context, wanted: Sequence[NewSecurityGroup]) 
     time = now()
     made = []
     for entry in wanted:
-        project_id = project_of(context, entry.project_id, "security_group")
+        project_id = project_of(context, entry.project_id)
         if entry.name.lower() == DEFAULT_NAME:
             raise SecurityGroupDefaultAlreadyExists
         check_stateful(entry.stateful)
-        default_group(tx, project_id)
         made.append(_new(project_id, entry.name, entry.description, time))
     for project_id in dict.fromkeys(group.project_id for group in made):
         quotas.charge(tx, project_id, {"security_group": sum(group.project_id == project_id for group in made)})
+        default_group(tx, project_id)
     _insert(tx, made, time, counted=True)
     return made
 

@@ -17,7 +17,7 @@ from polyport.errors import Conflict, NotFound
 from polyport.ids import NetworkId, ProjectId, SubnetId, is_uuid, new_id
 from polyport.network import InvalidInput, pools
 from polyport.network.ipam import Space, eui64, hex_of, number_of
-from polyport.network.networks import IPV6_MTU, Network, changed, get_owned, project_of
+from polyport.network.networks import IPV6_MTU, Network, NetworkMTUSubnetConflict, changed, get_owned, project_of
 from polyport.policy import PolicyNotAuthorized
 
 MOST_DNS_SERVERS = 5
@@ -122,6 +122,11 @@ def select_subnets(context: Context) -> sa.Select[Any]:
     )
 
 
+def on_shared_networks(shared: bool) -> sa.ColumnElement[bool]:
+    """The condition for subnets whose network is shared, or is not."""
+    return subnets.c.network_id.in_(sa.select(networks.c.id).where(networks.c.shared == shared))
+
+
 def read_subnets(tx: Tx, statement: sa.Select[Any]) -> list[Subnet]:
     """The subnets a statement on the table selects, in its order."""
     return [_subnet(row) for row in tx.all(statement)]
@@ -212,7 +217,7 @@ def _create(tx: Tx, context: Context, entry: NewSubnet) -> Subnet:
     pools.check_dhcp(net, entry.enable_dhcp)
     pools.check_modes(net, entry.enable_dhcp, entry.ipv6_ra_mode, entry.ipv6_address_mode)
     if entry.ip_version == 6 and network.mtu < IPV6_MTU:
-        raise InvalidInput(reason=f"An IPv6 subnet needs a network with an mtu of at least {IPV6_MTU}")
+        raise NetworkMTUSubnetConflict(network_id=network.id, least=IPV6_MTU)
     _check_overlap(tx, network, str(net))
     if entry.gateway_ip is UNSET:
         gateway = pools.default_gateway(net)
@@ -224,9 +229,7 @@ def _create(tx: Tx, context: Context, entry: NewSubnet) -> Subnet:
         ranges = pools.checked_pools(net, entry.allocation_pools)
         pools.check_gateway_outside(net, gateway, ranges)
     project_id = (
-        network.project_id
-        if entry.project_id is None and context.is_admin
-        else (project_of(context, entry.project_id, "subnet"))
+        network.project_id if entry.project_id is None and context.is_admin else (project_of(context, entry.project_id))
     )
     time = now()
     subnet = Subnet(

@@ -107,6 +107,10 @@ async def test_pages_forwards_and_backwards(client: Client, ports: list[dict[str
     links = {link["rel"]: link["href"].removeprefix("http://cloud.test:8774") for link in back["ports_links"]}
     first = (await client.get(links["previous"])).json()
     assert [port["name"] for port in first["ports"]] == ["p0", "p1"]
+    links = {link["rel"]: link["href"].removeprefix("http://cloud.test:8774") for link in first["ports_links"]}
+    before = (await client.get(links["previous"])).json()
+    assert before["ports"] == []
+    assert [link["rel"] for link in before["ports_links"]] == ["next"]
     last = await names(client, "sort_key=name&sort_dir=asc&limit=2&page_reverse=True")
     assert last == ["p3", "p4"]
     assert "ports_links" not in (await client.get("/network/ports?limit=0")).json()

@@ -76,14 +76,16 @@ async def test_groups_and_rules_are_counted_and_given_back(client: Client) -> No
     assert await used() == (1, 4)
 
 
-async def test_a_limit_below_what_is_used_is_refused_where_that_is_asked_for(client: Client, admin: Client) -> None:
+async def test_a_limit_below_what_is_used_is_refused_unless_it_is_forced(client: Client, admin: Client) -> None:
     await make_network(client)
     path = f"/network/quotas/{client.project_id}"
-    refused = await admin.put(path, {"quota": {"network": 0, "check_limit": True}})
-    assert refused.status_code == 409
-    assert refused.json()["NeutronError"]["type"] == "InvalidQuotaValue"
-    assert (await admin.put(path, {"quota": {"network": 1, "check_limit": True}})).status_code == 200
+    for asked in ({}, {"check_limit": True}, {"force": False}):
+        refused = await admin.put(path, {"quota": {"network": 0, **asked}})
+        assert refused.status_code == 400
+        assert refused.json()["NeutronError"]["type"] == "InvalidQuotaValue"
+    assert (await admin.put(path, {"quota": {"network": 1}})).status_code == 200
     assert (await admin.put(path, {"quota": {"network": "0", "check_limit": False}})).status_code == 200
+    assert (await admin.put(path, {"quota": {"network": 0, "force": True}})).status_code == 200
 
 
 @pytest.mark.parametrize("quota", [{"port": -2}, {"port": "many"}, {"port": 2**40}, {"gold": 1}, {"port": None}, []])

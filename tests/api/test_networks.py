@@ -133,7 +133,7 @@ async def test_an_administrator_makes_networks_for_others_and_sees_how_they_are_
     assert network["provider:network_type"] == "local"
     assert (await client.get(f"/network/networks/{network['id']}")).json()["network"]["name"] == "yours"
     refused = await client.post("/network/networks", {"network": {"tenant_id": admin.project_id}})
-    assert refused.status_code == 403
+    assert refused.status_code == 400
     for provider in ({"provider:network_type": "vlan"}, {"provider:physical_network": "eth0"}):
         assert (await admin.post("/network/networks", {"network": provider})).status_code == 400
         assert (await client.post("/network/networks", {"network": provider})).status_code == 403
@@ -211,6 +211,10 @@ async def test_extensions_are_listed_and_shown(client: Client) -> None:
     assert (await client.get("/network/extensions/router")).status_code == 404
 
 
-async def test_there_are_no_floating_ips(client: Client) -> None:
+async def test_there_are_no_routers_and_no_floating_ips(client: Client) -> None:
+    assert (await client.get("/network/routers?name=x")).json() == {"routers": []}
+    assert (await client.get("/network/routers/x")).status_code == 404
+    assert (await client.get("/network/floatingips/x")).status_code == 404
+    assert (await client.post("/network/routers", {"router": {}})).status_code == 405
     assert (await client.get("/network/floatingips?port_id=x")).json() == {"floatingips": []}
     assert (await client.post("/network/floatingips", {"floatingip": {}})).status_code == 405

@@ -57,6 +57,10 @@ async def test_many_ports_on_one_network_are_made_in_order_or_not_at_all(client:
     assert [addresses(port) for port in made.json()["ports"]] == [[f"10.0.0.{n}"] for n in range(2, 14)]
     assert len({port["mac_address"] for port in made.json()["ports"]}) == 12
     assert made.json()["ports"][3]["tags"] == ["t3"]
+    wrapped = await client.post("/network/ports", {"ports": [{"port": wanted[0]}, {"port": wanted[1]}]})
+    assert [port["name"] for port in wrapped.json()["ports"]] == ["p0", "p1"]
+    for port in wrapped.json()["ports"]:
+        assert (await client.delete(f"/network/ports/{port['id']}")).status_code == 204
     wanted[7]["network_id"] = UNKNOWN
     refused = await client.post("/network/ports", {"ports": wanted})
     assert error(refused) == (404, "NetworkNotFound")

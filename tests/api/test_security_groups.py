@@ -76,6 +76,8 @@ async def test_a_group_from_its_beginning_to_its_end(client: Client) -> None:
 async def test_a_group_that_ports_have_stays(client: Client) -> None:
     network, group = await make_network(client), await make_group(client)
     body = {"network_id": network, "security_groups": [group, group]}
+    assert error(await client.post("/network/ports", {"port": body})) == (400, "InvalidInput")
+    body = {"network_id": network, "security_groups": [group]}
     port = await client.made("/network/ports", {"port": body})
     assert port["security_groups"] == [group]
     found = (await client.get(f"/network/ports?security_groups={group}")).json()["ports"]

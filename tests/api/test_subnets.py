@@ -200,6 +200,24 @@ async def test_a_subnet_does_not_move_or_grow(client: Client) -> None:
         assert next(iter(change)) in answer.json()["NeutronError"]["message"]
 
 
+async def test_the_least_mtu_of_ipv6(client: Client) -> None:
+    network = await client.made("/network/networks", {"network": {"mtu": 1279}})
+    assert error(await wish(client, "2001:db8::/64", network_id=network["id"])) == (409, "NetworkMTUSubnetConflict")
+    path = f"/network/networks/{network['id']}"
+    assert (await client.put(path, {"network": {"mtu": 1280}})).status_code == 200
+    await made(client, "2001:db8::/64", network_id=network["id"])
+    assert error(await client.put(path, {"network": {"mtu": 1279}})) == (409, "NetworkMTUSubnetConflict")
+
+
+async def test_subnets_of_shared_networks(client: Client, admin: Client) -> None:
+    common = await admin.made("/network/networks", {"network": {"shared": True}})
+    shared = await made(admin, "10.9.0.0/24", network_id=common["id"])
+    own = await made(client)
+    for query, found in (("true", [shared["id"]]), ("false", [own["id"]])):
+        listed = (await client.get(f"/network/subnets?shared={query}")).json()["subnets"]
+        assert [subnet["id"] for subnet in listed] == found
+
+
 async def test_many_in_one_request(client: Client) -> None:
     network = await client.made("/network/networks", {"network": {}})
     body = [{"network_id": network["id"], "ip_version": 4, "cidr": f"10.0.{n}.0/24"} for n in (0, 1, 2)]

@@ -35,6 +35,7 @@ EXTENSIONS = (
     Extension("project-id", "Project Id", "project_id beside tenant_id", "2016-09-09"),
     Extension("provider", "Provider Network", "How a network is carried, for administrators", "2012-09-07"),
     Extension("quota-check-limit", "Quota Check Limit", "Limits below what is used are refused", "2021-08-15"),
+    Extension("quota-check-limit-default", "Quota Check Default", "They are refused unless forced", "2024-08-26"),
     Extension("quota_details", "Quota Details", "Limits and what is used of them", "2017-02-10"),
     Extension("quotas", "Quotas", "Limits of a project", "2012-07-29"),
     Extension("revision-if-match", "If-Match by Revision", "Changes of a known revision only", "2016-12-11"),

@@ -69,7 +69,9 @@ def one_or_many(call: Call, noun: str, plural: str, shape: type[T]) -> tuple[lis
         raise bodies.InvalidField(field=plural, value=str(entries)[:100], reason="it is not a list of entries")
     if len(entries) > MOST_BULK:
         raise TooMany(most=MOST_BULK, plural=plural)
-    return bodies.convert(entries, list[shape], plural, strict=False), True  # type: ignore[valid-type]
+    # Each entry may have an envelope of its own, as Neutron takes it too.
+    bare = [entry[noun] if isinstance(entry, dict) and entry.keys() == {noun} else entry for entry in entries]
+    return bodies.convert(bare, list[shape], plural, strict=False), True  # type: ignore[valid-type]
 
 
 def wrapped(views: list[dict[str, Any]], noun: str, plural: str, many: bool) -> dict[str, Any]:

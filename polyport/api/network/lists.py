@@ -163,14 +163,15 @@ def _marker(
 
 
 def _links(call: Call, page: Page, views: Sequence[View]) -> list[dict[str, str]]:
-    """Neutron's links: to the next page unless this one came out short, back where there was one before."""
+    """Neutron's links: onwards and backwards, but not where a page that came out short was the last that way."""
     kept = [(name, value) for name, value in call.query.pairs if name not in ("marker", "page_reverse")]
     base = call.base_url + call.path
     short = page.limit is not None and len(views) < page.limit
     links = []
-    if views and (page.reverse or not short):
-        links.append({"rel": "next", "href": f"{base}?{urlencode([*kept, ('marker', views[-1]['id'])])}"})
-    if views and (page.marker or page.reverse) and not (page.reverse and short):
-        back = urlencode([*kept, ("marker", views[0]["id"]), ("page_reverse", "True")])
-        links.append({"rel": "previous", "href": f"{base}?{back}"})
+    if page.reverse or not short:
+        last = [("marker", views[-1]["id"])] if views else []
+        links.append({"rel": "next", "href": f"{base}?{urlencode([*kept, *last])}"})
+    if not (page.reverse and short):
+        first = [("marker", views[0]["id"])] if views else []
+        links.append({"rel": "previous", "href": f"{base}?{urlencode([*kept, *first, ('page_reverse', 'True')])}"})
     return links

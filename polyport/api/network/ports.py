@@ -25,7 +25,7 @@ from polyport.api.network.lists import FilterValueInvalid, Noun, View, chosen, l
 from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.ids import NetworkId, SecurityGroupId, SubnetId
-from polyport.network import port_changes, ports
+from polyport.network import InvalidInput, port_changes, ports
 from polyport.network.ipam import WantedIp
 from polyport.network.port_changes import PortChange
 from polyport.network.port_rules import WantedOption, WantedPair
@@ -233,7 +233,10 @@ def _options(entries: list[OptionBody] | None) -> tuple[WantedOption, ...]:
 
 
 def _groups(entries: list[str] | None) -> tuple[SecurityGroupId, ...]:
-    return tuple(SecurityGroupId(entry.lower()) for entry in entries or ())
+    groups = tuple(SecurityGroupId(entry.lower()) for entry in entries or ())
+    if len(set(groups)) < len(groups):
+        raise InvalidInput(reason="security_groups names a group twice")
+    return groups
 
 
 def _fixed_ips_condition(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool]:

@@ -24,8 +24,10 @@ class UpdateQuota(Struct, forbid_unknown_fields=True, kw_only=True):
     floatingip: Limit = UNSET
     security_group: Limit = UNSET
     security_group_rule: Limit = UNSET
-    check_limit: bool = False
+    check_limit: bool = True
     """Whether a limit below what is used is refused."""
+    force: bool = False
+    """The newer word for the opposite."""
 
 
 def index(call: Call, tx: Tx) -> Reply:
@@ -63,7 +65,7 @@ def update(call: Call, tx: Tx) -> Reply:
     wanted = {name: value for name in quotas.RESOURCES if (value := getattr(body, name)) is not UNSET}
     project_id = ProjectId(call.params["id"])
     if wanted:
-        quotas.set_limits(tx, project_id, wanted, check=body.check_limit)
+        quotas.set_limits(tx, project_id, wanted, check=body.check_limit and not body.force)
     return Reply(body={"quota": _view(tx, project_id)})
 
 

@@ -9,7 +9,6 @@ from polyport.api.network.fields import (
     Address,
     Project,
     Text,
-    Uuid,
     check_match,
     one_or_many,
     project_of,
@@ -30,14 +29,14 @@ from polyport.web.calls import Call, Reply
 
 
 class CreateSecurityGroupRule(Struct, forbid_unknown_fields=True, kw_only=True):
-    security_group_id: Uuid
+    security_group_id: Text
     direction: Text
     ethertype: Text | None = "IPv4"
     protocol: Text | int | None = None
     port_range_min: int | str | None = None
     port_range_max: int | str | None = None
     remote_ip_prefix: Address | None = None
-    remote_group_id: Uuid | None = None
+    remote_group_id: Text | None = None
     description: Text | None = ""
     project_id: Project | None = None
     tenant_id: Project | None = None

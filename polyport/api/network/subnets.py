@@ -1,5 +1,6 @@
 """`/v2.0/subnets`. Source: Neutron's API reference, "Subnets"."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from polyport.api.network.fields import (
     time_view,
     wrapped,
 )
-from polyport.api.network.lists import Noun, View, chosen, constant, listed
+from polyport.api.network.lists import Noun, View, boolean, chosen, constant, listed
 from polyport.db.engine import Tx
 from polyport.ids import NetworkId
 from polyport.network import InvalidInput, subnets
@@ -157,6 +158,10 @@ def _routes(routes: list[HostRoute] | None) -> tuple[tuple[str, str], ...]:
     return tuple((route.destination, route.nexthop) for route in routes or ())
 
 
+def _shared(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(*(subnets.on_shared_networks(boolean("shared", value)) for value in values))
+
+
 def _views(call: Call, tx: Tx, statement: sa.Select[Any]) -> list[View]:
     return [subnet_view(subnet) for subnet in subnets.read_subnets(tx, statement)]
 
@@ -172,5 +177,5 @@ SUBNETS = Noun(
     views=_views,
     not_found=_not_found,
     tags=subnets.TAGS,
-    conditions={"subnetpool_id": constant("subnetpool_id", "")},
+    conditions={"subnetpool_id": constant("subnetpool_id", ""), "shared": _shared},
 )

@@ -10,6 +10,7 @@ RESOURCES = (
     ("security-group", "security-groups"),
     ("security-group-rule", "security-group-rules"),
     ("floatingip", "floatingips"),
+    ("router", "routers"),
     ("quota", "quotas"),
     ("extension", "extensions"),
 )
