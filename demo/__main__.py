@@ -116,7 +116,7 @@ def show(cloud: ScratchCloud, files: Path) -> None:
 def upload(client: Any, name: str, file: Path, disk: str, container: str, **properties: str) -> Any:
     """An image made and filled; Glance's own checksum is compared by the client."""
     return client.create_image(
-        name, filename=str(file), disk_format=disk, container_format=container, wait=True, **properties
+        name, data=file.read_bytes(), disk_format=disk, container_format=container, wait=True, **properties
     )
 
 

@@ -34,14 +34,14 @@ def rig(cloud: ScratchCloud) -> Iterator[Rig]:
     client: Any = openstack.connect(cloud="polyport")
     files = build(say=lambda text: None)
     kernel = client.create_image(
-        "kernel", filename=str(files / "vmlinuz"), disk_format="aki", container_format="aki", wait=True
+        "kernel", data=(files / "vmlinuz").read_bytes(), disk_format="aki", container_format="aki", wait=True
     )
     ramdisk = client.create_image(
-        "ramdisk", filename=str(files / "initrd"), disk_format="ari", container_format="ari", wait=True
+        "ramdisk", data=(files / "initrd").read_bytes(), disk_format="ari", container_format="ari", wait=True
     )
     image = client.create_image(
         "guest",
-        filename=str(files / "disk.qcow2"),
+        data=(files / "disk.qcow2").read_bytes(),
         disk_format="qcow2",
         container_format="bare",
         wait=True,
