@@ -67,3 +67,29 @@ async def test_groups_of_a_server_and_its_volumes_stay(client: Client, other: Cl
     assert (await client.get(f"{path}/os-volume_attachments/x", "2.90")).status_code == 404
     assert (await other.get(f"{path}/os-security-groups", "2.90")).status_code == 404
     assert (await other.get(f"{path}/os-volume_attachments", "2.90")).status_code == 404
+
+
+async def test_a_server_joins_and_leaves_a_group_with_all_its_ports(client: Client, other: Client) -> None:
+    server = await make_server(client, nics=3)
+    path = f"/compute/servers/{server['id']}"
+    web = await client.made("/network/security-groups", {"security_group": {"name": "web"}})
+
+    async def names() -> list[str]:
+        groups = (await client.get(f"{path}/os-security-groups")).json()["security_groups"]
+        return [group["name"] for group in groups]
+
+    async def act(name: str, group: object) -> int:
+        return (await client.post(f"{path}/action", {name: {"name": group}})).status_code
+
+    assert await act("addSecurityGroup", "web") == 202
+    assert await act("addSecurityGroup", web["id"]) == 202
+    assert await names() == ["default", "web"]
+    ports = (await client.get(f"/network/ports?device_id={server['id']}")).json()["ports"]
+    assert [len(port["security_groups"]) for port in ports] == [2, 2, 2]
+    assert await act("removeSecurityGroup", "default") == 202
+    assert await names() == ["web"]
+    assert await act("removeSecurityGroup", "default") == 404
+    assert await act("addSecurityGroup", "none") == 404
+    assert await act("addSecurityGroup", 5) == 400
+    assert (await other.post(f"{path}/action", {"addSecurityGroup": {"name": "default"}})).status_code == 404
+    assert await names() == ["web"]

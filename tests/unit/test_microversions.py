@@ -9,7 +9,7 @@ from polyport.api.compute.microversions import HIGHEST, HISTORY, LOWEST
 from polyport.web.microversions import Version, Window
 
 NOT_OURS = {
-    # Of calls and fields that are not served: volumes, images made of servers, diagnostics, addresses by action.
+    # Of what is not served: volumes, images made of servers, diagnostics. Actions on addresses stay: clients use them.
     "VOLUME_TAG",
     "VOLUME_TYPE",
     "VOLUME_VIEW_TAG",

@@ -30,7 +30,7 @@ EXTENSIONS = {
     "os-attach-interfaces": "AttachInterfaces",
     "os-availability-zone": "AvailabilityZone",
     "os-config-drive": "ConfigDrive",
-    "os-console-output": "Consoles",
+    "os-console-output": "ConsoleOutput",
     "os-extended-volumes": "ExtendedVolumes",
     "os-hypervisors": "Hypervisors",
     "os-instance-actions": "InstanceActions",

@@ -23,7 +23,7 @@ from polyport.api.compute.microversions import (
 from polyport.api.compute.server_bodies import RebuildBody, rebuild
 from polyport.api.compute.server_views import links_view, update_view
 from polyport.api.compute.servers import the_server
-from polyport.compute import actions, attachments, servers
+from polyport.compute import actions, attachments, security_groups, servers
 from polyport.compute.servers import Server
 from polyport.compute.wanted_nics import WantedNic
 from polyport.db.engine import Database, Tx
@@ -61,6 +61,10 @@ class FixedIpOnNetwork(Struct, forbid_unknown_fields=True, kw_only=True):
 
 class FixedIpAddress(Struct, forbid_unknown_fields=True, kw_only=True):
     address: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class SecurityGroupName(Struct, forbid_unknown_fields=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class ResizeBody(Struct, kw_only=True):
@@ -152,6 +156,18 @@ def _remove_fixed_ip(call: Call, tx: Tx, server: Server, value: Any) -> Reply:
     return Reply(status=202)
 
 
+def _add_security_group(call: Call, tx: Tx, server: Server, value: Any) -> Reply:
+    name = bodies.convert(value, SecurityGroupName, "addSecurityGroup").name
+    security_groups.add_group(tx, call.context, server, name)
+    return Reply(status=202)
+
+
+def _remove_security_group(call: Call, tx: Tx, server: Server, value: Any) -> Reply:
+    name = bodies.convert(value, SecurityGroupName, "removeSecurityGroup").name
+    security_groups.remove_group(tx, call.context, server, name)
+    return Reply(status=202)
+
+
 def _resize(call: Call, tx: Tx, server: Server, value: Any) -> Reply:
     bodies.convert(value, ResizeBody, "resize")
     actions.refuse(call.context, server, "resize")
@@ -204,8 +220,8 @@ ACTIONS: Mapping[str, Do] = {
     "trigger_crash_dump": _refused("trigger_crash_dump"),
     "addFloatingIp": _refused("add_floating_ip"),
     "removeFloatingIp": _refused("remove_floating_ip"),
-    "addSecurityGroup": _refused("add_security_group"),
-    "removeSecurityGroup": _refused("remove_security_group"),
+    "addSecurityGroup": _add_security_group,
+    "removeSecurityGroup": _remove_security_group,
 }
 
 _CONSOLE_OUTPUT = "os-getConsoleOutput"
@@ -228,7 +244,7 @@ def routes(console_log: ConsoleLog) -> tuple[Route, ...]:
     async def act(call: Call, database: Database) -> Reply:
         name, value = action_of(call.body)
         if name == _CONSOLE_OUTPUT:
-            body = bodies.convert(value or {}, OutputBody, name)
+            body = bodies.convert({} if value is None else value, OutputBody, name)
             server = await database.read(lambda tx: the_server(call, tx))
             return await console.output(server, body, console_log)
         return await database.write(lambda tx: ACTIONS[name](call, tx, the_server(call, tx), value))
