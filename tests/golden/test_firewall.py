@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import VifPlan
-from polyport.dataplane.bridge.firewall import base_of, change, check, difference, elements_of, label_of
+from polyport.dataplane.bridge.firewall import base_of, change, difference, elements_of, label_of
 from polyport.dataplane.bridge.network import mark_of, responder_mac
 from polyport.ids import NetworkId
 
@@ -73,7 +73,5 @@ def test_nft_takes_every_text_here(tmp_path: Path) -> None:
             text = f"flush ruleset\n{base_of(DataplaneConfig())}"
             text += change(elements_of(case.before)) + path.with_suffix(".nft").read_text()
             subprocess.run(["ip", "netns", "exec", name, "nft", "-f", "-"], input=text, text=True, check=True)
-            for vif in case.after:
-                check(vif)
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from polyport.dataplane.bridge.firewall import Element, elements_of
 from polyport.dataplane.bridge.namespace import BadNamespaceName, NamespaceThread
 from polyport.dataplane.bridge.netlink import BridgeFull, Links
 from polyport.dataplane.bridge.nft import Nft, NftError
-from polyport.dataplane.bridge.ruleset import Group, Ruleset, read_elements
-from polyport.ids import NetworkId, ServerId, new_id
+from polyport.dataplane.bridge.ruleset import Ruleset, read_elements
 from polyport.names import bridge_of, tap_of
 from tests.host.conftest import Cable
 from tests.host.plans import network, server, vif
@@ -263,18 +263,18 @@ async def test_macs_two_servers_share_stay_while_one_is_there(
 async def test_rules_that_are_refused_change_nothing(namespace: str, config: DataplaneConfig) -> None:
     thread = NamespaceThread(namespace)
     await thread.open()
-    group = Group(ServerId(new_id()), NetworkId(new_id()))
     good = Element("macs", '"tap00000000-00" . 02:00:00:00:00:01')
+    another = Element("macs", '"tap00000000-01" . 02:00:00:00:00:02')
 
     def story() -> None:
         ruleset = Ruleset(config)
         ruleset.open()
-        ruleset.put({group: {good}})
+        ruleset.put(Counter([good]), Counter())
         before = rules(namespace)
         with pytest.raises(NftError, match="expected concatenation of"):
-            ruleset.put({group: {Element("macs", '"tap00000000-01" . 02:00:00:00:00:02'), Element("macs", "nonsense")}})
+            ruleset.put(Counter([another, Element("macs", "nonsense")]), Counter([good]))
         assert rules(namespace) == before != []
-        ruleset.put({group: ()})
+        ruleset.put(Counter(), Counter([good]))
         assert rules(namespace) == []
         ruleset.close()
 

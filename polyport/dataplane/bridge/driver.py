@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
-from polyport.dataplane.bridge.firewall import BadVif, check
+from polyport.dataplane.bridge.firewall import BadVif, Port
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Switch
 from polyport.ids import NetworkId, PortId
@@ -54,7 +54,7 @@ class BridgeDataplane:
         )
 
     async def plug(self, vif: VifPlan) -> int:
-        lease = _checked(vif)
+        port, lease = _checked(vif)
         port_id = vif.nic.port_id
 
         def undo(descriptor: int) -> None:
@@ -62,24 +62,24 @@ class BridgeDataplane:
             self._switch.unplug(port_id)
 
         self._dhcp.withdraw(port_id)
-        descriptor = await self._thread.run_or_undo(undo, self._switch.plug, vif)
+        descriptor = await self._thread.run_or_undo(undo, self._switch.plug, port)
         self._answer(vif, lease)
         return descriptor
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         """One that cannot be carried out does not stop the others; the first such error is raised in the end."""
         leases: dict[PortId, Lease | None] = {}
-        good: list[VifPlan] = []
+        good: list[Port] = []
         bad: list[DataplaneError] = []
         for vif in vifs:
             try:
-                leases[vif.nic.port_id] = _checked(vif)
-                good.append(vif)
+                port, leases[vif.nic.port_id] = _checked(vif)
+                good.append(port)
             except DataplaneError as error:
                 bad.append(error)
         there = await self._thread.run(self._switch.guard, good)
-        for vif in there:
-            self._answer(vif, leases[vif.nic.port_id])
+        for port in there:
+            self._answer(port.vif, leases[port.vif.nic.port_id])
         for start in range(0, len(there), _CHUNK):
             try:
                 await self._thread.run(self._switch.connect, there[start : start + _CHUNK])
@@ -113,10 +113,10 @@ class BridgeDataplane:
         self._loop.call_soon_threadsafe(self._dhcp.stop, bridge)
 
 
-def _checked(vif: VifPlan) -> Lease | None:
-    """What DHCP tells a vif whose plan can be carried out. Raises `BadVif` for one whose cannot."""
-    check(vif)
+def _checked(vif: VifPlan) -> tuple[Port, Lease | None]:
+    """The port, and what DHCP tells it. Raises `BadVif` where the plan cannot be carried out."""
+    port = Port(vif)
     try:
-        return lease_of(vif)
+        return port, lease_of(vif)
     except ValueError as error:
         raise BadVif(port_id=vif.nic.port_id, reason=str(error)) from error

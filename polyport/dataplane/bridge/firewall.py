@@ -11,15 +11,15 @@ the network's number and, in its low bits, room for the state of a connection. A
 heard: its elements come before its link is up.
 
 Which elements a NIC has depends on its siblings (the other NICs of its server on the same network), and on
-nothing else; `elements_of` is given one such group at a time.
+nothing else.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from importlib.resources import files
 from ipaddress import (
-    IPv4Interface,
     IPv4Network,
     IPv6Address,
     IPv6Interface,
@@ -101,36 +101,35 @@ def difference(old: Collection[Element], new: Collection[Element]) -> str:
 
 
 def elements_of(siblings: Iterable[VifPlan]) -> frozenset[Element]:
-    """The elements of the NICs of one server on one network. Raises `BadVif`.
+    """The elements of the NICs of one server on one network. Raises `BadVif`."""
+    ports = [Port(vif) for vif in siblings]
+    return frozenset(wishes_of(ports, ports))
 
-    A NIC whose port or network is administratively down has none: it is neither heard nor spoken to.
+
+def wishes_of(siblings: Iterable["Port"], about: Iterable["Port"]) -> Counter[Element]:
+    """What is wanted in the sets because of the ports `about`, of the NICs of one server on one network.
+
+    Counted, as more than one of them may be the reason. What a plug changes is the difference between the wishes about
+    the new port with and without it: work that grows with the number of siblings, not with its square.
+
+    A port that is administratively down has no elements: it is neither heard nor spoken to.
     """
-    ports = [_Port(vif) for vif in siblings if is_up(vif)]
-    elements: set[Element] = set()
+    ports = [port for port in siblings if port.up]
+    asked = {port for port in about if port.up}
+    wishes: Counter[Element] = Counter()
+    for port in asked:
+        wishes.update(port.plumbing())
+        for other in ports:
+            if other is not port:
+                wishes.update(port.beside(other))
+                if other not in asked:
+                    wishes.update(other.beside(port))
+    # Ranges that overlap would be refused, so those of all siblings are seen together.
+    wide = any(port.ranges for port in ports)
     for port in ports:
-        elements |= port.plumbing()
-        others = [other for other in ports if other is not port]
-        elements |= {Element("siblings", f"{port.name} . {other.name}") for other in others}
-        if not port.guarded:
-            elements |= {Element("unguarded", port.name), Element("watched", port.mark)}
-            elements |= {Element("kin", f"{port.name} . {each.mac}") for each in ports}
-            continue
-        # An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one
-        # NIC of a server may use the others may use too, each with its own MAC.
-        shared = [(port.mac, address) for other in others for address in other.own]
-        elements |= port.identity([*port.pairs, *shared])
-    return frozenset(elements)
-
-
-def check(vif: VifPlan) -> None:
-    """Raises `BadVif` where the plan holds a value that cannot be carried out."""
-    if not 68 <= vif.network.mtu <= MOST_MTU:
-        raise BadVif(port_id=vif.nic.port_id, reason=f"its MTU {vif.network.mtu} is not in 68..{MOST_MTU}")
-    _Port(vif)
-
-
-def is_up(vif: VifPlan) -> bool:
-    return vif.nic.admin_state_up and vif.network.admin_state_up
+        if wide and port.guarded:
+            wishes.update(port.within(other for other in ports if other is not port))
+    return wishes
 
 
 def tap_in(element: Element) -> str | None:
@@ -138,87 +137,126 @@ def tap_in(element: Element) -> str | None:
     return element.value.split('"', 2)[1] if element.value.startswith('"') else None
 
 
+def is_up(vif: VifPlan) -> bool:
+    return vif.nic.admin_state_up and vif.network.admin_state_up
+
+
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _TAP = re.compile(r"tap[0-9a-f]{8}-[0-9a-f]{2}")
 
 
-class _Port:
-    """A vif with every value checked, in the form nft writes it."""
+class Port:
+    """A vif with every value checked, in the form nft writes it. Raises `BadVif`."""
 
     def __init__(self, vif: VifPlan) -> None:
         nic = vif.nic
-        self._port_id = nic.port_id
+        self.vif = vif
+        self.up = is_up(vif)
+        self.guarded = nic.port_security_enabled
         tap = tap_of(nic.port_id)
         if not _TAP.fullmatch(tap):
-            raise BadVif(port_id=nic.port_id, reason="its id is not a UUID")
+            raise self._bad("its id is not a UUID")
+        if not 68 <= vif.network.mtu <= MOST_MTU:
+            raise self._bad(f"its MTU {vif.network.mtu} is not in 68..{MOST_MTU}")
         self.name = f'"{tap}"'
         self.mac = self._mac(nic.mac_address)
         if not _is_unicast(self.mac):
-            raise BadVif(port_id=nic.port_id, reason=f"its MAC {self.mac} is no unicast address")
-        self.guarded = nic.port_security_enabled
+            raise self._bad(f"its MAC {self.mac} is no unicast address")
         self.mark = hex(mark_of(vif.network.id))
         self.responder = responder_mac(vif.network.id)
-        fixed = [(self.mac, self._address(each.ip_address)) for each in nic.fixed_ips]
-        given = [(self._mac(each.mac_address), self._address(each.ip_address)) for each in nic.allowed_address_pairs]
-        # A group MAC in a pair allows nothing (bridges drop frames from one), and must not become a known one:
-        # that would lift the flood limit for broadcasts.
-        self.pairs = [*fixed, *((mac, address) for mac, address in given if _is_unicast(mac))]
-        self.own = [address for mac, address in self.pairs if mac == self.mac]
+        self.addresses: dict[str, set[tuple[str, str]]] = {self.mac: set()}
+        """MAC -> set and value of each single address the port may use with it, besides its link-local one."""
+        self.ranges: dict[str, list[IPv4Network | IPv6Network]] = {}
+        """The same of wider ones."""
+        for fixed in nic.fixed_ips:
+            self._allow(self.mac, fixed.ip_address)
+        for pair in nic.allowed_address_pairs:
+            mac = self._mac(pair.mac_address)
+            # A group MAC in a pair allows nothing (bridges drop frames from one), and must not become a known
+            # one: that would lift the flood limit for broadcasts.
+            if _is_unicast(mac):
+                self._allow(mac, pair.ip_address)
+
+    def _bad(self, reason: str) -> BadVif:
+        return BadVif(port_id=self.vif.nic.port_id, reason=reason)
 
     def _mac(self, text: str) -> str:
         mac = text.lower()
         if not MAC.fullmatch(mac):
-            raise BadVif(port_id=self._port_id, reason=f"{text!r} is not a MAC address")
+            raise self._bad(f"{text!r} is not a MAC address")
         return mac
 
-    def _address(self, text: str) -> IPv4Interface | IPv6Interface:
+    def _allow(self, mac: str, text: str) -> None:
         try:
             address = ip_interface(text)
         except ValueError as error:
-            raise BadVif(port_id=self._port_id, reason=f"{text!r} is not an address") from error
+            raise self._bad(f"{text!r} is not an address") from error
         if isinstance(address, IPv6Interface) and address.scope_id is not None:
-            raise BadVif(port_id=self._port_id, reason=f"{text!r} has a scope")
-        return address
+            raise self._bad(f"{text!r} has a scope")
+        network = address.network
+        single = self.addresses.setdefault(mac, set())
+        if network.prefixlen == network.max_prefixlen:
+            single.update(_written(network))
+        else:
+            self.ranges.setdefault(mac, []).append(network)
 
     def plumbing(self) -> set[Element]:
-        """What every port has, guarded or not."""
-        macs = {mac for mac, _ in self.pairs} | {self.mac}
-        return {
+        """What the port has for itself."""
+        elements = {
             Element("ports", f"{self.name} : {self.mark}"),
             Element("hosts", f"{self.mark} : {self.responder}"),
             Element("known", f"{self.mark} . {self.responder}"),
             Element("owners", f"{self.name} . {self.mac}"),
-            *(Element("known", f"{self.mark} . {mac}") for mac in macs),
-            *(Element("macs", f"{self.name} . {mac}") for mac in macs),
+            *(Element("known", f"{self.mark} . {mac}") for mac in self.addresses),
+            *(Element("macs", f"{self.name} . {mac}") for mac in self.addresses),
         }
-
-    def identity(self, pairs: Sequence[tuple[str, IPv4Interface | IPv6Interface]]) -> set[Element]:
-        """What a guarded port may say it is."""
-        elements = set()
-        ranges: dict[str, list[IPv4Network | IPv6Network]] = {self.mac: []}
-        for mac, address in pairs:
-            ranges.setdefault(mac, []).append(address.network)
-        for mac, networks in ranges.items():
-            place = f"{self.name} . {mac}"
-            four = [each for each in networks if isinstance(each, IPv4Network)]
-            six = [each for each in networks if isinstance(each, IPv6Network)]
-            six.append(IPv6Network(_link_local(mac)))
-            # Ranges that overlap would be refused, so what lies in a wider one is left out.
-            for net in collapse_addresses(four):
-                elements.add(
-                    Element("ip4s", f"{place} . {net.network_address}")
-                    if net.prefixlen == 32
-                    else Element("cidr4s", f"{place} . {net}")
-                )
-            for net6 in collapse_addresses(six):
-                first, last = hex(int(net6.network_address)), hex(int(net6.broadcast_address))
-                if net6.prefixlen == 128:
-                    elements.add(Element("ip6s", f"{place} . {net6.network_address}"))
-                    elements.add(Element("nd6s", f"{place} . {first}"))
-                else:
-                    elements.add(Element("cidr6s", f"{place} . {net6}"))
-                    elements.add(Element("ndcidr6s", f"{place} . {first}-{last}"))
+        if not self.guarded:
+            return elements | {
+                Element("unguarded", self.name),
+                Element("watched", self.mark),
+                Element("kin", f"{self.name} . {self.mac}"),
+            }
+        for mac, single in self.addresses.items():
+            elements |= self._with(mac, single)
+            elements |= self._with(mac, _written(IPv6Network(_link_local(mac))))
         return elements
+
+    def beside(self, sibling: "Port") -> set[Element]:
+        """What the port has because of another NIC of its server on its network.
+
+        An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one NIC of
+        a server may use the others may use too, each with its own MAC.
+        """
+        elements = {Element("siblings", f"{self.name} . {sibling.name}")}
+        if not self.guarded:
+            return elements | {Element("kin", f"{self.name} . {sibling.mac}")}
+        return elements | self._with(self.mac, sibling.addresses[sibling.mac])
+
+    def within(self, siblings: Iterable["Port"]) -> set[Element]:
+        """The ranges the port may use, its siblings' included."""
+        shared = [network for sibling in siblings for network in sibling.ranges.get(sibling.mac, ())]
+        elements = set()
+        for mac in {self.mac, *self.ranges}:
+            networks = self.ranges.get(mac, []) + (shared if mac == self.mac else [])
+            for four in collapse_addresses(each for each in networks if isinstance(each, IPv4Network)):
+                elements |= self._with(mac, _written(four))
+            for six in collapse_addresses(each for each in networks if isinstance(each, IPv6Network)):
+                elements |= self._with(mac, _written(six))
+        return elements
+
+    def _with(self, mac: str, written: Iterable[tuple[str, str]]) -> set[Element]:
+        return {Element(name, f"{self.name} . {mac} . {value}") for name, value in written}
+
+
+def _written(network: IPv4Network | IPv6Network) -> tuple[tuple[str, str], ...]:
+    """The sets a network or single address is in, and how it is written there."""
+    single = network.prefixlen == network.max_prefixlen
+    first, last = int(network.network_address), int(network.broadcast_address)
+    if isinstance(network, IPv4Network):
+        return (("ip4s", str(network.network_address)),) if single else (("cidr4s", str(network)),)
+    if single:
+        return ("ip6s", str(network.network_address)), ("nd6s", hex(first))
+    return ("cidr6s", str(network)), ("ndcidr6s", f"{hex(first)}-{hex(last)}")
 
 
 def _is_unicast(mac: str) -> bool:

@@ -1,38 +1,38 @@
 """Bridges and taps: netlink and tap descriptors, in the network namespace of the current thread.
 
-No call lists all links but `vifs` and `bridges`, so plugging one port costs the same with one port and with thousands.
+Only `vifs` and `bridges` list all links: plugging a port costs the same with one port and with thousands.
 """
 
+import errno
 import fcntl
 import os
 import socket
 import struct
 from contextlib import suppress
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from polyport.dataplane import DataplaneError, VifCounters
+from polyport.dataplane.bridge import rtnetlink
+from polyport.dataplane.bridge.rtnetlink import Route
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX
 
 MOST_PORTS = 1023
 """Ports of one bridge (the kernel's BR_MAX_PORTS, less the bridge's own number)."""
 
 _DOOMED = 0x706F6C79
-"""A link group for links to be deleted together: one by one each waits for a grace period of the kernel, 20 ms."""
+"""A link group for links to be deleted together: one by one, each waits 20 ms for a grace period of the kernel."""
 
 _TUNSETIFF = 0x400454CA
 _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 
-_ENODEV = 19
-_EXFULL = 54
-
 
 class LinkError(DataplaneError):
     """The network link {name} could not be changed: {reason}."""
+
+
+class NoSuchLink(LinkError):
+    """There is no network link {name}."""
 
 
 class BridgeFull(DataplaneError):
@@ -42,15 +42,13 @@ class BridgeFull(DataplaneError):
         super().__init__(most=MOST_PORTS)
 
 
-class NoSuchLink(LinkError):
-    """There is no network link {name}."""
-
-
 class Links:
     """All calls raise `LinkError`."""
 
     def __init__(self) -> None:
-        self._route: Any = IPRoute()
+        self._route = Route()
+        self._mtus: dict[int, int] = {}
+        """Number of a bridge -> the MTU it was given; a number is never used twice."""
 
     def close(self) -> None:
         self._route.close()
@@ -65,12 +63,33 @@ class Links:
     def ensure_bridge(self, name: str, mac: str, mtu: int) -> int:
         """Make a bridge, or bring the one there to this MTU; its number."""
         index = self.index(name)
-        if index is not None:
-            self._ask(name, "set", index=index, mtu=mtu, state="up")
-            return index
-        # A bridge that guesses who wants a multicast cuts guests off that expect a plain switch.
-        self._ask(name, "add", ifname=name, kind="bridge", address=mac, mtu=mtu, br_mcast_snooping=0, state="up")
-        return self._index(name)
+        if index is None:
+            # A bridge that guesses who wants a multicast cuts guests off that expect a plain switch.
+            snooping = rtnetlink.attribute(rtnetlink.IFLA_BR_MCAST_SNOOPING, b"\0")
+            kind = rtnetlink.attribute(rtnetlink.IFLA_INFO_KIND, b"bridge")
+            self._change(
+                name,
+                rtnetlink.RTM_NEWLINK,
+                rtnetlink.text(rtnetlink.IFLA_IFNAME, name),
+                rtnetlink.attribute(rtnetlink.IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))),
+                rtnetlink.number(rtnetlink.IFLA_MTU, mtu),
+                rtnetlink.attribute(
+                    rtnetlink.IFLA_LINKINFO, kind + rtnetlink.attribute(rtnetlink.IFLA_INFO_DATA, snooping)
+                ),
+                up=True,
+                flags=rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL,
+            )
+            index = self._index(name)
+        elif self._mtus.get(index) != mtu:
+            self._change(
+                name,
+                rtnetlink.RTM_NEWLINK,
+                rtnetlink.number(rtnetlink.IFLA_MTU, mtu),
+                index=index,
+                up=True,
+            )
+        self._mtus[index] = mtu
+        return index
 
     def create_tap(self, name: str) -> int:
         """Make a tap, down and on no bridge; it lives until its last descriptor is closed."""
@@ -88,13 +107,13 @@ class Links:
 
     def attach(self, name: str, bridge: str, mtu: int, *, up: bool) -> None:
         """Put a tap on a bridge, with this MTU, and up or down. Does nothing where it is so already."""
-        self._ask(
+        self._change(
             name,
-            "set",
+            rtnetlink.RTM_NEWLINK,
+            rtnetlink.number(rtnetlink.IFLA_MASTER, self._index(bridge)),
+            rtnetlink.number(rtnetlink.IFLA_MTU, mtu),
             index=self._index(name),
-            master=self._index(bridge),
-            mtu=mtu,
-            state="up" if up else "down",
+            up=up,
         )
 
     def delete(self, *names: str) -> None:
@@ -103,39 +122,41 @@ class Links:
         if len(present) == 1:
             (name, index), *_ = present.items()
             with suppress(NoSuchLink):
-                self._ask(name, "del", index=index)
+                self._change(name, rtnetlink.RTM_DELLINK, index=index)
         elif present:
+            doomed = rtnetlink.number(rtnetlink.IFLA_GROUP, _DOOMED)
             for name, index in present.items():
                 with suppress(NoSuchLink):
-                    self._ask(name, "set", index=index, group=_DOOMED)
+                    self._change(name, rtnetlink.RTM_NEWLINK, doomed, index=index)
             with suppress(NoSuchLink):
-                self._ask(", ".join(present), "del", group=_DOOMED)
+                self._change(", ".join(present), rtnetlink.RTM_DELLINK, doomed)
 
     def vifs(self) -> dict[str, str | None]:
         """Every tap of ours, and the bridge it is on."""
         links = self._list()
-        return {name: links.get(master, (None, 0))[0] for name, master in links.values() if name.startswith(TAP_PREFIX)}
+        names = {link.number: link.name for link in links}
+        return {link.name: names.get(link.master) for link in links if link.name.startswith(TAP_PREFIX)}
 
-    def bridges(self) -> tuple[str, ...]:
+    def bridges(self) -> set[str]:
         """Every bridge of ours."""
-        return tuple(name for name, _ in self._list().values() if name.startswith(BRIDGE_PREFIX))
+        return {link.name for link in self._list() if link.name.startswith(BRIDGE_PREFIX)}
 
     def counters(self, name: str) -> VifCounters | None:
+        """What has passed a tap; None where it is not there."""
         index = self.index(name)
         if index is None:
             return None
         try:
-            (link,) = self._route.get_links(index)
-        except NetlinkError as error:
-            if error.code == _ENODEV:
+            packets_in, packets_out, octets_in, octets_out = self._route.statistics(index)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 return None
-            raise LinkError(name=name, reason=error) from error
-        stats = link.get("stats64")
+            raise LinkError(name=name, reason=error.strerror) from error
         return VifCounters(
-            received_packets=stats["rx_packets"],
-            received_bytes=stats["rx_bytes"],
-            sent_packets=stats["tx_packets"],
-            sent_bytes=stats["tx_bytes"],
+            received_packets=packets_in,
+            received_bytes=octets_in,
+            sent_packets=packets_out,
+            sent_bytes=octets_out,
         )
 
     def _index(self, name: str) -> int:
@@ -144,19 +165,20 @@ class Links:
             raise NoSuchLink(name=name)
         return index
 
-    def _list(self) -> dict[int, tuple[str, int]]:
-        """Number -> name and number of the master (0: none), of every link."""
+    def _list(self) -> list[rtnetlink.Link]:
         try:
-            return {link["index"]: (link.get("ifname"), link.get("master") or 0) for link in self._route.get_links()}
-        except NetlinkError as error:
-            raise LinkError(name="*", reason=error) from error
+            return self._route.links()
+        except OSError as error:
+            raise LinkError(name="list", reason=error.strerror) from error
 
-    def _ask(self, name: str, verb: str, **what: Any) -> None:
+    def _change(
+        self, name: str, kind: int, *details: bytes, index: int = 0, up: bool | None = None, flags: int = 0
+    ) -> None:
         try:
-            self._route.link(verb, **what)
-        except NetlinkError as error:
-            if error.code == _ENODEV:
+            self._route.change(kind, *details, index=index, up=up, flags=flags)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 raise NoSuchLink(name=name) from error
-            if error.code == _EXFULL:
+            if error.errno == errno.EXFULL:
                 raise BridgeFull from error
-            raise LinkError(name=name, reason=error) from error
+            raise LinkError(name=name, reason=error.strerror) from error

@@ -4,30 +4,22 @@ The rules of the last agent keep working when a new one starts: `open` reads the
 **stale** until a plan speaks of their tap (`put`) or a sweep says that nobody will (`settle`). Each change is the
 difference between what the kernel holds and what is wanted, in one transaction: what stays is never touched.
 
-An element may be wanted by several groups (two servers that share a virtual MAC), so wishes are counted.
+An element may be wanted for several reasons (two servers that share a virtual MAC), so wishes are counted.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address
-from typing import Any, NamedTuple
+from typing import Any
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane.bridge import firewall
 from polyport.dataplane.bridge.firewall import MAPS, SETS, TABLE, Element, tap_in
 from polyport.dataplane.bridge.nft import Nft, NftError
-from polyport.ids import NetworkId, ServerId
 
 log = logging.getLogger(__name__)
-
-
-class Group(NamedTuple):
-    """The NICs of one server on one network: what the elements are derived from."""
-
-    server_id: ServerId
-    network_id: NetworkId
 
 
 class Ruleset:
@@ -39,7 +31,6 @@ class Ruleset:
         self._label = firewall.label_of(config)
         self._held: set[Element] = set()
         self._wishes: Counter[Element] = Counter()
-        self._groups: dict[Group, frozenset[Element]] = {}
         self._stale: dict[str | None, set[Element]] = {}
 
     def open(self) -> None:
@@ -51,15 +42,13 @@ class Ruleset:
     def close(self) -> None:
         self._nft.close()
 
-    def put(self, changes: Mapping[Group, Collection[Element]], taps: Iterable[str] = ()) -> None:
-        """Give groups their elements, all of them or none; a group without elements is forgotten.
+    def put(self, new: Counter[Element], old: Counter[Element], taps: Iterable[str] = ()) -> None:
+        """Take back wishes and make others, all of them or none.
 
-        `taps` names those about which nothing stale is to remain, also where `changes` has no element for them.
+        `taps` names those about which nothing stale is to remain, besides the ones the wishes are about.
         """
-        shift: Counter[Element] = Counter()
-        for group, elements in changes.items():
-            shift.update(frozenset(elements))
-            shift.subtract(self._groups.get(group, ()))
+        shift = Counter(new)
+        shift.subtract(old)
         spoken_of = {*taps, *(tap_in(element) for element in shift)} - {None}
         stale = {element for tap in spoken_of for element in self._stale.get(tap, ())}
 
@@ -83,10 +72,6 @@ class Ruleset:
                 del self._wishes[element]
             elif None in self._stale:
                 self._stale[None].discard(element)
-        for group, elements in changes.items():
-            self._groups.pop(group, None)
-            if elements:
-                self._groups[group] = frozenset(elements)
         for tap in spoken_of:
             self._stale.pop(tap, None)
 

@@ -9,19 +9,28 @@ is on no bridge, or not heard.
 """
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from socket import socket
+from typing import NamedTuple
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp_listener import listen
-from polyport.dataplane.bridge.firewall import elements_of, is_up
+from polyport.dataplane.bridge.firewall import Element, Port, wishes_of
 from polyport.dataplane.bridge.netlink import Links, NoSuchLink
 from polyport.dataplane.bridge.network import responder_mac
-from polyport.dataplane.bridge.ruleset import Group, Ruleset
-from polyport.ids import NetworkId, PortId
+from polyport.dataplane.bridge.ruleset import Ruleset
+from polyport.ids import NetworkId, PortId, ServerId
 from polyport.names import bridge_of, tap_of
+
+
+class Group(NamedTuple):
+    """The NICs of one server on one network: siblings."""
+
+    server_id: ServerId
+    network_id: NetworkId
 
 
 class Switch:
@@ -37,8 +46,8 @@ class Switch:
         self._config = config
         self._serve = serve
         self._stop = stop
-        self._vifs: dict[PortId, VifPlan] = {}
-        self._groups: dict[Group, dict[PortId, VifPlan]] = {}
+        self._ports: dict[PortId, Port] = {}
+        self._groups: dict[Group, set[Port]] = {}
         self._taps: dict[str, set[str]] = {}
         """Bridge -> the taps that were put on it and not taken away since, whether they still exist or not."""
         self._listening: dict[str, int] = {}
@@ -64,36 +73,38 @@ class Switch:
         """Every tap that exists, and its bridge."""
         return self._links.vifs()
 
-    def plug(self, vif: VifPlan) -> int:
+    def plug(self, port: Port) -> int:
         """Make a vif, in place of what was left of an earlier one; an open descriptor of its tap."""
+        vif = port.vif
         port_id = vif.nic.port_id
         tap, bridge = tap_of(port_id), bridge_of(vif.network.id)
         with ExitStack() as undo:
             # Rules come first, so that a tap is never on a bridge without them.
             undo.callback(self._write, drop=[port_id])
-            self._write([vif])
+            self._write([port])
             self._links.delete(tap)
             undo.callback(self._leave, tap)
             self._join(vif)
             descriptor = self._links.create_tap(tap)
             undo.callback(os.close, descriptor)
-            self._links.attach(tap, bridge, vif.network.mtu, up=is_up(vif))
+            self._links.attach(tap, bridge, vif.network.mtu, up=port.up)
             undo.pop_all()
         return descriptor
 
-    def guard(self, vifs: Iterable[VifPlan]) -> list[VifPlan]:
+    def guard(self, ports: Iterable[Port]) -> list[Port]:
         """Bring the rules of those vifs that exist to their plan, all in one transaction; the vifs that exist."""
-        there = [vif for vif in vifs if self._links.index(tap_of(vif.nic.port_id)) is not None]
+        there = [port for port in ports if self._links.index(tap_of(port.vif.nic.port_id)) is not None]
         self._write(there)
         return there
 
-    def connect(self, vifs: Iterable[VifPlan]) -> None:
+    def connect(self, ports: Iterable[Port]) -> None:
         """Bring the links of vifs that `guard` found to their plan. A tap that has gone meanwhile is no error."""
-        for vif in vifs:
+        for port in ports:
+            vif = port.vif
             tap = tap_of(vif.nic.port_id)
             with suppress(NoSuchLink):
                 self._join(vif)
-                self._links.attach(tap, bridge_of(vif.network.id), vif.network.mtu, up=is_up(vif))
+                self._links.attach(tap, bridge_of(vif.network.id), vif.network.mtu, up=port.up)
 
     def unplug(self, port_id: PortId) -> None:
         """Remove a vif; no-op where it is not there."""
@@ -106,9 +117,9 @@ class Switch:
         """Remove what belongs to no port of `keep`, and put right what is amiss with the rules; the names removed."""
         taps = {tap_of(port_id) for port_id in keep}
         bridges = {bridge_of(network_id) for network_id in keep.values()}
-        doomed = [*(self._links.vifs().keys() - taps), *(set(self._links.bridges()) - bridges)]
+        doomed = [*(self._links.vifs().keys() - taps), *(self._links.bridges() - bridges)]
         self._links.delete(*doomed)
-        self._write(drop=[port_id for port_id in self._vifs if port_id not in keep])
+        self._write(drop=[port_id for port_id in self._ports if port_id not in keep])
         for bridge in list(self._taps):
             self._taps[bridge] &= taps
             if not self._taps[bridge] and bridge not in bridges:
@@ -121,30 +132,28 @@ class Switch:
     def counters(self, port_id: PortId) -> VifCounters | None:
         return self._links.counters(tap_of(port_id))
 
-    def _write(self, put: Iterable[VifPlan] = (), drop: Iterable[PortId] = ()) -> None:
+    def _write(self, put: Iterable[Port] = (), drop: Iterable[PortId] = ()) -> None:
         """Change the rules of these ports and of their siblings: all of it or nothing."""
-        groups: dict[Group, dict[PortId, VifPlan]] = {}
-
-        def members(vif: VifPlan) -> dict[PortId, VifPlan]:
-            group = Group(vif.server_id, vif.network.id)
-            return groups.setdefault(group, dict(self._groups.get(group, {})))
-
-        coming = {vif.nic.port_id: vif for vif in put}
-        going = [*drop, *coming]
+        coming = {port.vif.nic.port_id: port for port in put}
+        named = [*drop, *coming]
+        going = {port_id: self._ports[port_id] for port_id in named if port_id in self._ports}
+        leaving, entering = _by_group(going.values()), _by_group(coming.values())
+        old: Counter[Element] = Counter()
+        new: Counter[Element] = Counter()
+        after: dict[Group, set[Port]] = {}
+        for group in leaving.keys() | entering.keys():
+            before = self._groups.get(group, set())
+            after[group] = (before - leaving[group]) | entering[group]
+            old.update(wishes_of(before, leaving[group]))
+            new.update(wishes_of(after[group], entering[group]))
+        self._ruleset.put(new, old, [tap_of(port_id) for port_id in named])
         for port_id in going:
-            if (known := self._vifs.get(port_id)) is not None:
-                members(known).pop(port_id, None)
-        for port_id, vif in coming.items():
-            members(vif)[port_id] = vif
-        changes = {group: elements_of(vifs.values()) for group, vifs in groups.items()}
-        self._ruleset.put(changes, [tap_of(port_id) for port_id in going])
-        for port_id in going:
-            self._vifs.pop(port_id, None)
-        self._vifs.update(coming)
-        for group, vifs in groups.items():
-            self._groups.pop(group, None)
-            if vifs:
-                self._groups[group] = vifs
+            del self._ports[port_id]
+        self._ports |= coming
+        self._groups |= after
+        for group in after:
+            if not after[group]:
+                del self._groups[group]
 
     def _join(self, vif: VifPlan) -> None:
         """Have the bridge of a vif, with a DHCP server, and count the vif in."""
@@ -170,3 +179,10 @@ class Switch:
     def _silence(self, bridge: str) -> None:
         if self._listening.pop(bridge, None) is not None:
             self._stop(bridge)
+
+
+def _by_group(ports: Iterable[Port]) -> defaultdict[Group, set[Port]]:
+    groups: defaultdict[Group, set[Port]] = defaultdict(set)
+    for port in ports:
+        groups[Group(port.vif.server_id, port.vif.network.id)].add(port)
+    return groups
