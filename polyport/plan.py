@@ -44,6 +44,42 @@ class NicPlan(Struct, frozen=True, kw_only=True):
     security_groups: tuple[SecurityGroupId, ...] = ()
     extra_dhcp_opts: tuple[tuple[str, str, int], ...] = ()
     """(option name, value, IP version) as the port's `extra_dhcp_opts` says."""
+    storm: StormPlan | None = None
+
+
+class StormPlan(Struct, frozen=True, kw_only=True):
+    """Limits of the storm guard where they differ from the host's own; None leaves the host's."""
+
+    flood_rate: int | None = None
+    """Broadcast, multicast and unknown-unicast frames a second that a port may send."""
+    flood_burst: int | None = None
+    sibling_rate: int | None = None
+    """The same between two NICs of one server on one network."""
+
+
+class RulePlan(Struct, frozen=True, kw_only=True):
+    """One rule of a security group: what it lets pass."""
+
+    id: str
+    direction: Literal["ingress", "egress"]
+    ethertype: Literal["IPv4", "IPv6"]
+    protocol: int | None = None
+    """The number in the IP header; None is any."""
+    port_range_min: int | None = None
+    """First port; for ICMP the type."""
+    port_range_max: int | None = None
+    """Last port; for ICMP the code."""
+    remote_ip_prefix: str | None = None
+    remote_group_id: SecurityGroupId | None = None
+    """Peers are the addresses of ports in that group."""
+
+
+class SecurityGroupPlan(Struct, frozen=True, kw_only=True):
+    """A security group as the host needs it. Who is in it follows from the NICs of the plan."""
+
+    id: SecurityGroupId
+    stateful: bool = True
+    rules: tuple[RulePlan, ...] = ()
 
 
 class SubnetPlan(Struct, frozen=True, kw_only=True):
@@ -69,6 +105,10 @@ class NetworkPlan(Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     admin_state_up: bool = True
     subnets: tuple[SubnetPlan, ...] = ()
+    storm: StormPlan | None = None
+    sibling_addresses: bool = True
+    """Whether a NIC may use the addresses of other NICs of its server on this network, as guests without policy
+    routing do."""
 
 
 class ImagePlan(Struct, frozen=True, kw_only=True):
@@ -129,6 +169,8 @@ class HostPlan(Struct, frozen=True, kw_only=True):
     servers: tuple[ServerPlan, ...] = ()
     networks: tuple[NetworkPlan, ...] = ()
     """Every network the NICs of `servers` are on, and every changed network some NIC of this host is on."""
+    security_groups: tuple[SecurityGroupPlan, ...] = ()
+    """Every group the NICs of `servers` are in, every group a rule of those names, and every changed group of these."""
 
 
 class NicReport(Struct, frozen=True, kw_only=True):
