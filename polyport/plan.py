@@ -29,6 +29,16 @@ class AddressPair(Struct, frozen=True):
     ip_address: str
 
 
+class StormPlan(Struct, frozen=True, kw_only=True):
+    """Limits of the storm guard where they differ from the host's own; None leaves the host's."""
+
+    flood_rate: int | None = None
+    """Broadcast, multicast and unknown-unicast frames a second that a port may send."""
+    flood_burst: int | None = None
+    sibling_rate: int | None = None
+    """The same between two NICs of one server on one network."""
+
+
 class NicPlan(Struct, frozen=True, kw_only=True):
     """One NIC of one server: a port in a slot. `slot` counts from 1 and is the NIC's for life."""
 
@@ -45,16 +55,6 @@ class NicPlan(Struct, frozen=True, kw_only=True):
     extra_dhcp_opts: tuple[tuple[str, str, int], ...] = ()
     """(option name, value, IP version) as the port's `extra_dhcp_opts` says."""
     storm: StormPlan | None = None
-
-
-class StormPlan(Struct, frozen=True, kw_only=True):
-    """Limits of the storm guard where they differ from the host's own; None leaves the host's."""
-
-    flood_rate: int | None = None
-    """Broadcast, multicast and unknown-unicast frames a second that a port may send."""
-    flood_burst: int | None = None
-    sibling_rate: int | None = None
-    """The same between two NICs of one server on one network."""
 
 
 class RulePlan(Struct, frozen=True, kw_only=True):
