@@ -288,3 +288,24 @@ async def test_the_host_cleans_up_behind(cloud: TestCloud, client: Client, admin
     while event["finish_time"] is None:
         event = await finished()
     assert event["result"] == "Success"
+
+
+async def test_a_group_that_keeps_its_servers_apart(client: Client) -> None:
+    group = {"name": "apart", "policy": "anti-affinity"}
+    made = await client.made("/compute/os-server-groups", {"server_group": group}, "2.64")
+
+    async def join(group_id: str) -> Any:
+        body = {"name": "vnf", "flavorRef": "42", "imageRef": await image_of(client), "networks": "none"}
+        whole = {"server": body, "os:scheduler_hints": {"group": group_id}}
+        return await client.post("/compute/servers", whole, "2.90")
+
+    first = (await join(made["id"])).json()["server"]
+    shown = (await client.get(f"/compute/servers/{first['id']}", "2.71")).json()["server"]
+    assert shown["server_groups"] == [made["id"]]
+    second = await join(made["id"])
+    assert second.status_code == 409
+    assert second.json()["conflictingRequest"]["message"].startswith("No valid host was found. Server group")
+    assert (await join(NOWHERE)).status_code == 400
+    assert (await join("nonsense")).status_code == 400
+    await client.delete(f"/compute/servers/{first['id']}")
+    assert (await join(made["id"])).status_code == 202
