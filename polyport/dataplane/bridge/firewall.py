@@ -33,18 +33,25 @@ from typing import NamedTuple
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, VifPlan
 from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, mark_of, responder_mac
+from polyport.dataplane.bridge.probe import ETHERTYPE, probe_mac
 from polyport.names import tap_of
 
 TABLE = "bridge polyport"
 
-FORWARD_PRIORITIES: Mapping[str, int] = {"between_siblings": -50, "from_port": 10, "to_port": 20}
+FORWARD_PRIORITIES: Mapping[str, int] = {"to_looped": -60, "between_siblings": -50, "from_port": 10, "to_port": 20}
 """Priorities at the forward hook. A chain that accepts ends itself only, so each of them can drop."""
 
 SETS = (
-    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs"),
+    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "probed"),
     *("ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s"),
 )
 MAPS = ("ports", "hosts")
+
+QUARANTINE = 6
+"""Seconds a looped port stays quarantined after the last probe came back."""
+
+PROBE_GROUP = 7
+"""The NFLOG group (of our own network namespace) that probes which come back are logged to."""
 
 MOST_MTU = 65521
 """Of a tap; 68 is the least that IPv4 allows."""
@@ -68,6 +75,10 @@ def base_of(config: DataplaneConfig) -> str:
     text = _TEMPLATE.substitute(
         responder=RESPONDER_ADDRESS,
         between_siblings=FORWARD_PRIORITIES["between_siblings"],
+        to_looped=FORWARD_PRIORITIES["to_looped"],
+        probe_type=hex(ETHERTYPE),
+        probe_group=PROBE_GROUP,
+        quarantine=QUARANTINE,
         broadcast_rate=config.broadcast_rate,
         broadcast_burst=config.broadcast_burst,
         sibling_rate=config.sibling_rate,
@@ -225,16 +236,23 @@ class Port:
         """What the port has because of another NIC of its server on its network.
 
         An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one NIC of
-        a server may use the others may use too, each with its own MAC.
+        a server may use the others may use too, each with its own MAC (unless its network says otherwise).
         """
         elements = {Element("siblings", f"{self.name} . {sibling.name}")}
+        if (self.vif.nic.slot, self.name) > (sibling.vif.nic.slot, sibling.name):
+            # Of two that are joined the higher one is quarantined, so that the other stays in service.
+            elements.add(Element("probed", f"{self.name} . {probe_mac(sibling.vif.nic.port_id)}"))
         if not self.guarded:
             return elements | {Element("kin", f"{self.name} . {sibling.mac}")}
+        if not self.vif.network.sibling_addresses:
+            return elements
         return elements | self._with(self.mac, sibling.addresses[sibling.mac])
 
     def within(self, siblings: Iterable["Port"]) -> set[Element]:
         """The ranges the port may use, its siblings' included."""
-        shared = [network for sibling in siblings for network in sibling.ranges.get(sibling.mac, ())]
+        shared: list[IPv4Network | IPv6Network] = []
+        if self.vif.network.sibling_addresses:
+            shared = [network for sibling in siblings for network in sibling.ranges.get(sibling.mac, ())]
         elements = set()
         for mac in {self.mac, *self.ranges}:
             networks = self.ranges.get(mac, []) + (shared if mac == self.mac else [])
