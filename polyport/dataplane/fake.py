@@ -25,6 +25,16 @@ class FakeNetworks:
         self.plans: dict[str, VifPlan] = {}
         """Tap -> the plan it was last brought to."""
 
+        self.quarantined: frozenset[PortId] = frozenset()
+        self.tell: Callable[[frozenset[PortId]], None] | None = None
+        """Who is to be told of them."""
+
+    def quarantine(self, *port_ids: PortId) -> None:
+        """Have exactly these ports quarantined, as if their guests had joined them with others."""
+        self.quarantined = frozenset(port_ids)
+        if self.tell is not None:
+            self.tell(self.quarantined)
+
     @property
     def bridges(self) -> set[str]:
         return set(self.taps.values())
@@ -42,12 +52,13 @@ class FakeDataplane:
     ) -> None:
         self._config = config or DataplaneConfig(driver="fake")
         self._before = before
-        self._told: Callable[[frozenset[PortId]], None] | None = None
         self._networks = networks if networks is not None else FakeNetworks()
 
     async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
         await self._hook("open")
-        self._told = quarantined
+        self._networks.tell = quarantined
+        if quarantined is not None and self._networks.quarantined:
+            quarantined(self._networks.quarantined)
         return DataplaneFacts(name="fake", version="1")
 
     async def close(self) -> None:
@@ -92,11 +103,6 @@ class FakeDataplane:
     async def counters(self, port_id: PortId) -> VifCounters | None:
         await self._hook("counters")
         return NOTHING if tap_of(port_id) in self._networks.taps else None
-
-    def quarantine(self, *port_ids: PortId) -> None:
-        """Have exactly these ports quarantined, as if their guests had joined them with others."""
-        if self._told is not None:
-            self._told(frozenset(port_ids))
 
     async def _hook(self, name: str) -> None:
         if self._before is not None:

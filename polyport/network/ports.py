@@ -68,6 +68,7 @@ __all__ = [
     "read_ports",
     "record_ports_active",
     "record_ports_down",
+    "record_quarantines",
     "select_ports",
     "unbind_ports",
 ]
@@ -189,6 +190,20 @@ def record_ports_down(tx: Tx, port_ids: Collection[PortId]) -> None:
         tx.execute(_DOWN, {"ids": list(port_ids), "time": now()})
 
 
+def record_quarantines(tx: Tx, said: Mapping[PortId, bool]) -> dict[PortId, tuple[int, bool]]:
+    """What a host said of ports in use: whether its storm guard has cut them off. Slot and state of those for which
+    that is news."""
+    if not said:
+        return {}
+    was = {row.id for row in tx.all(_QUARANTINED, {"ids": list(said)})}
+    news = {port_id: state for port_id, state in said.items() if state != (port_id in was)}
+    if not news:
+        return {}
+    time = now()
+    tx.execute(_QUARANTINE, [{"port": port_id, "state": state, "time": time} for port_id, state in news.items()])
+    return {row.id: (row.position, news[row.id]) for row in tx.all(_SLOTS, {"ids": list(news)})}
+
+
 def _row(port: Port, revision: int) -> dict[str, Any]:
     row = structs.asdict(port)
     del row["fixed_ips"]
@@ -246,4 +261,15 @@ _DOWN = (
     sa.update(ports)
     .where(ports.c.id.in_(_ids), ports.c.status != "DOWN")
     .values(status="DOWN", revision_number=ports.c.revision_number + 1, updated_at=sa.bindparam("time"))
+)
+_QUARANTINED = sa.select(ports.c.id).where(ports.c.id.in_(_ids), ports.c.quarantined)
+_SLOTS = sa.select(ports.c.id, ports.c.position).where(ports.c.id.in_(_ids), ports.c.position.is_not(None))
+_QUARANTINE = (
+    sa.update(ports)
+    .where(ports.c.id == sa.bindparam("port"), ports.c.position.is_not(None))
+    .values(
+        quarantined=sa.bindparam("state"),
+        revision_number=ports.c.revision_number + 1,
+        updated_at=sa.bindparam("time"),
+    )
 )

@@ -150,6 +150,7 @@ def port_view(context: Context, port: Port) -> View:
         ],
         "security_groups": port.security_groups,
         "binding:vnic_type": port.vnic_type,
+        "polyport:quarantined": port.quarantined,
         "tags": port.tags,
         "revision_number": port.revision_number,
         "created_at": time_view(port.created_at),

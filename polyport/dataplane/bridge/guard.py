@@ -156,7 +156,7 @@ class Guard:
                 # A tap whose guest does not read it now, or that is going: there is nothing to find out.
                 with suppress(OSError):
                     self._kernel.sender.sendto(frame, socket.MSG_DONTWAIT, (watched.tap, 0))
-        if self._look or self._count % TICKS == 0 and (probed or self.quarantined or self._closing):
+        if self._look or (self._count % TICKS == 0 and (probed or self.quarantined or self._closing)):
             self._look = False
             await self._decide(now)
 
