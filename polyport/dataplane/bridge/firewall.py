@@ -45,7 +45,9 @@ SETS = (
     *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "probed"),
     *("ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s"),
 )
-MAPS = ("ports", "hosts")
+MAPS = ("ports", "hosts", "flood_limits", "pair_limits")
+LIMITS = "limits"
+"""Not a set: elements of this name are limits that ports have of their own, as `"tap" name rate burst`."""
 
 QUARANTINE = 6
 """Seconds a looped port stays quarantined after the last probe came back."""
@@ -102,8 +104,24 @@ def change(added: Iterable[Element], removed: Iterable[Element] = ()) -> str:
         values: dict[str, list[str]] = {}
         for element in sorted(elements):
             values.setdefault(element.set, []).append(element.value)
-        lines += [f"{verb} element {TABLE} {name} {{ {', '.join(some)} }}\n" for name, some in values.items()]
+        limits = [_limit(verb, value) for value in values.pop(LIMITS, ())]
+        some = [f"{verb} element {TABLE} {name} {{ {', '.join(each)} }}\n" for name, each in values.items()]
+        # A limit is there before the element that names it, and goes after it.
+        lines += limits + some if verb == "add" else some + limits
     return "".join(lines)
+
+
+def _limit(verb: str, value: str) -> str:
+    _, name, rate, burst = value.split()
+    if verb == "delete":
+        return f"delete limit {TABLE} {name}\n"
+    return f"add limit {TABLE} {name} {{ rate over {rate}/second burst {burst} packets }}\n"
+
+
+def limit_of(name: str, rate: int, burst: int) -> Element | None:
+    """The element of a limit that was found in the kernel; None where it is none of ours."""
+    found = _LIMIT.match(name)
+    return Element(LIMITS, f'"tap{found[1]}-{found[2]}" {name} {rate} {burst}') if found else None
 
 
 def difference(old: Collection[Element], new: Collection[Element]) -> str:
@@ -156,6 +174,10 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _TAP = re.compile(r"tap[0-9a-f]{8}-[0-9a-f]{2}")
 
 
+_LIMIT = re.compile(r"(?:flood|pair)_tap([0-9a-f]{8})_([0-9a-f]{2})_")
+MOST_RATE = 1_000_000
+
+
 class Port:
     """A vif with every value checked, in the form nft writes it. Raises `BadVif`."""
 
@@ -173,6 +195,8 @@ class Port:
         self.mac = self._mac(nic.mac_address)
         if not _is_unicast(self.mac):
             raise self._bad(f"its MAC {self.mac} is no unicast address")
+        self.flood = self._flood_limit()
+        self.sibling_rate = self._sibling_rate()
         self.mark = hex(mark_of(vif.network.id))
         self.responder = responder_mac(vif.network.id)
         self.addresses: dict[str, set[tuple[str, str]]] = {self.mac: set()}
@@ -211,6 +235,33 @@ class Port:
         else:
             self.ranges.setdefault(mac, []).append(network)
 
+    def _flood_limit(self) -> tuple[int, int] | None:
+        """Rate and burst of broadcasts, where they are not the host's own; what the port says goes first."""
+        for storm in (self.vif.nic.storm, self.vif.network.storm):
+            if storm is not None and storm.flood_rate is not None:
+                burst = 2 * storm.flood_rate if storm.flood_burst is None else storm.flood_burst
+                return self._number(storm.flood_rate), self._number(burst)
+        return None
+
+    def _sibling_rate(self) -> int | None:
+        for storm in (self.vif.nic.storm, self.vif.network.storm):
+            if storm is not None and storm.sibling_rate is not None:
+                return self._number(storm.sibling_rate)
+        return None
+
+    def _number(self, value: int) -> int:
+        if not 1 <= value <= 2 * MOST_RATE:
+            raise self._bad(f"the limit {value} is not in 1..{MOST_RATE}")
+        return value
+
+    def _limited(self, kind: str, key: str, taps: str, rate: int, burst: int) -> set[Element]:
+        """A limit of the port's own, and where it counts. Its name says all, so that another limit is another one."""
+        name = f"{kind}_{taps}_{rate}_{burst}".replace('"', "").replace("-", "_")
+        return {
+            Element(LIMITS, f"{self.name} {name} {rate} {burst}"),
+            Element(f"{kind}_limits", f"{key} : {name}"),
+        }
+
     def plumbing(self) -> set[Element]:
         """What the port has for itself."""
         elements = {
@@ -221,6 +272,8 @@ class Port:
             *(Element("known", f"{self.mark} . {mac}") for mac in self.addresses),
             *(Element("macs", f"{self.name} . {mac}") for mac in self.addresses),
         }
+        if self.flood is not None:
+            elements |= self._limited("flood", self.name, self.name, *self.flood)
         if not self.guarded:
             return elements | {
                 Element("unguarded", self.name),
@@ -242,6 +295,9 @@ class Port:
         if (self.vif.nic.slot, self.name) > (sibling.vif.nic.slot, sibling.name):
             # Of two that are joined the higher one is quarantined, so that the other stays in service.
             elements.add(Element("probed", f"{self.name} . {probe_mac(sibling.vif.nic.port_id)}"))
+        if self.sibling_rate is not None:
+            pair, taps = f"{self.name} . {sibling.name}", f"{self.name}_{sibling.name}"
+            elements |= self._limited("pair", pair, taps, self.sibling_rate, self.sibling_rate)
         if not self.guarded:
             return elements | {Element("kin", f"{self.name} . {sibling.mac}")}
         if not self.vif.network.sibling_addresses:
