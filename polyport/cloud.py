@@ -27,6 +27,7 @@ from polyport.agent.loop import Agent
 from polyport.api import compute as compute_api
 from polyport.api import identity as identity_api
 from polyport.api import image as image_api
+from polyport.api import metrics as metrics_api
 from polyport.api import network as network_api
 from polyport.compute import flavors, hosts, nics, plans, reports
 from polyport.config import Config
@@ -37,7 +38,7 @@ from polyport.errors import Conflict, Invalid
 from polyport.hypervisor import Hypervisor
 from polyport.identity import passwords, seed
 from polyport.identity.tokens import Tokens
-from polyport.ids import HostName, ServerId
+from polyport.ids import HostName, PortId, ServerId
 from polyport.image import images
 from polyport.image.store import Store
 from polyport.plan import HostPlan, HostReport, ImagePlan
@@ -103,7 +104,7 @@ async def running(config: Config) -> AsyncIterator[Cloud]:
             store = Store(config.images)
             hypervisor, dataplane = drivers(config)
             agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
-            app = _app(config, database, hypervisor)
+            app = _app(config, database, hypervisor, dataplane)
             async with _at_work(agent) as task:
                 yield Cloud(config, database, app, task, password)
         finally:
@@ -120,9 +121,13 @@ def drivers(config: Config) -> tuple[Hypervisor, Dataplane]:
     )
 
 
-def _app(config: Config, database: Database, hypervisor: Hypervisor) -> App:
+def _app(config: Config, database: Database, hypervisor: Hypervisor, dataplane: Dataplane) -> App:
     async def console_log(server_id: ServerId, most: int) -> bytes:
         return await hypervisor.console_log(server_id, config.servers / server_id, most)
+
+    async def passed(port_id: PortId) -> metrics_api.Passed | None:
+        counted = await dataplane.counters(port_id)
+        return None if counted is None else metrics_api.Passed(**msgspec.structs.asdict(counted))
 
     tokens = Tokens(database)
     return App(
@@ -131,6 +136,7 @@ def _app(config: Config, database: Database, hypervisor: Hypervisor) -> App:
             image_api.service(config.images),
             network_api.service(port_gone=nics.port_gone),
             compute_api.service(console_log=console_log),
+            metrics_api.service(counters=passed),
         ],
         database,
         tokens.authenticate,

@@ -63,6 +63,7 @@ class Jobs:
         self._group = group
         self._grace = grace
         self._pause = pause
+        self._quarantined: frozenset[PortId] = frozenset()
         self._limit = asyncio.Semaphore(at_once)
         self._loop = asyncio.get_running_loop()
         self._queue: dict[ServerId, KeptServer] = {}
@@ -106,6 +107,14 @@ class Jobs:
         if server is not None:
             server.stale = True
             self.kick(server)
+
+    def quarantined(self, port_ids: frozenset[PortId]) -> None:
+        """These ports, and no others, are cut off by the storm guard: the servers concerned are reported anew."""
+        changed = port_ids ^ self._quarantined
+        self._quarantined = port_ids
+        for server in self.servers.values():
+            if not changed.isdisjoint(server.seen.vifs):
+                self.kick(server)
 
     def doubt_all(self) -> None:
         """Look at everything again, and repair every vif."""
@@ -355,7 +364,7 @@ class Jobs:
     def _tell(self, server: KeptServer, plan: ServerPlan | None) -> None:
         if plan is None:
             return
-        report = server_report(plan, server.seen, server.error)
+        report = server_report(plan, server.seen, server.error, self._quarantined)
         if report != server.told:
             server.told = report
             self._outbox.put(report)

@@ -22,7 +22,7 @@ from polyport.agent.undo import off_loop
 from polyport.config import Config
 from polyport.dataplane import Dataplane
 from polyport.hypervisor import Hypervisor
-from polyport.ids import HostName, ServerId
+from polyport.ids import HostName, PortId, ServerId
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Agent:
         self._outbox = Outbox(cloud.report, host)
         self._plans = PlanSum()
         self._jobs: Jobs | None = None
+        self._quarantined: frozenset[PortId] = frozenset()
 
     async def run(self) -> None:
         """Work until cancelled. Guests keep running then, and the next agent finds them.
@@ -73,7 +74,7 @@ class Agent:
         async with AsyncExitStack() as drivers:
             facts = await self._hypervisor.open(self._changed)
             drivers.push_async_callback(self._hypervisor.close)
-            dataplane_facts = await self._dataplane.open()
+            dataplane_facts = await self._dataplane.open(self._quarantine)
             drivers.push_async_callback(self._dataplane.close)
             machine = self._machine if self._machine is not None else await off_loop(inventory.machine)
             host = Host(
@@ -99,6 +100,7 @@ class Agent:
                     at_once=self._at_once or (8 if facts.wants_disks else 64),
                     pause=self._timer,
                 )
+                jobs.quarantined(self._quarantined)
                 group.create_task(self._outbox.run())
                 try:
                     await self._insist(lambda: self._adopt(jobs))
@@ -110,6 +112,11 @@ class Agent:
     def _changed(self, server_id: ServerId) -> None:
         if self._jobs is not None:
             self._jobs.changed(server_id)
+
+    def _quarantine(self, port_ids: frozenset[PortId]) -> None:
+        self._quarantined = port_ids
+        if self._jobs is not None:
+            self._jobs.quarantined(port_ids)
 
     async def _adopt(self, jobs: Jobs) -> None:
         """Take in the whole plan, and everything found on the host."""

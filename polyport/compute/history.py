@@ -107,8 +107,13 @@ def finish(tx: Tx, server_id: ServerId, error: str | None) -> None:
     tx.execute(_FINISH_ACTIONS, {"server": server_id, "at": at, "outcome": None if error is None else "Error"})
 
 
-def record_event(tx: Tx, server_id: ServerId, host: HostName, action: str, details: str) -> None:
-    """Write down what happened without anybody asking for it: a guest that ended, a NIC that could not be had."""
+def record_event(
+    tx: Tx, server_id: ServerId, host: HostName, action: str, details: str, message: str | None = None
+) -> None:
+    """Write down what happened without anybody asking for it: a guest that ended, a NIC that was cut off.
+
+    Details are shown from microversion 2.84 on; a `message` always.
+    """
     at = now()
     action_id = _insert_action(
         tx,
@@ -121,7 +126,7 @@ def record_event(tx: Tx, server_id: ServerId, host: HostName, action: str, detai
             "started_at": at,
             "updated_at": at,
             "finished_at": at,
-            "message": None,
+            "message": message,
         },
     )
     tx.execute(

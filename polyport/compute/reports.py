@@ -4,6 +4,7 @@ A report names the revision it carried out. One about less than what is wanted n
 user asked for in the meantime is on its way to the host already, and the next report is about that.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -13,9 +14,11 @@ from polyport.compute.servers import Server
 from polyport.db.engine import Tx
 from polyport.db.tables.compute import servers as rows
 from polyport.db.tables.metadata import now
-from polyport.ids import HostName, PortId
+from polyport.ids import HostName, PortId, ServerId
 from polyport.network import ports
 from polyport.plan import HostReport, ServerReport
+
+log = logging.getLogger(__name__)
 
 
 def record(tx: Tx, report: HostReport) -> None:
@@ -36,7 +39,7 @@ def record(tx: Tx, report: HostReport) -> None:
         else:
             _record_server(tx, report.host, server, said)
             alive.append(said)
-    _record_ports(tx, alive)
+    _record_ports(tx, report.host, alive)
 
 
 def _record_gone(tx: Tx, server: Server, said: ServerReport) -> None:
@@ -75,7 +78,7 @@ def _fault_words(server: Server) -> str | None:
     return str(msgspec.json.decode(server.fault)["message"])
 
 
-def _record_ports(tx: Tx, said: Sequence[ServerReport]) -> None:
+def _record_ports(tx: Tx, host: HostName, said: Sequence[ServerReport]) -> None:
     """Ports are ACTIVE while they are plugged; what a host says of a port it no longer has is old news."""
     plugged: list[PortId] = []
     unplugged: list[PortId] = []
@@ -87,3 +90,20 @@ def _record_ports(tx: Tx, said: Sequence[ServerReport]) -> None:
                 (plugged if running else unplugged).append(nic.port_id)
     ports.record_ports_active(tx, plugged)
     ports.record_ports_down(tx, unplugged)
+    _record_quarantines(tx, host, said, mine)
+
+
+def _record_quarantines(tx: Tx, host: HostName, said: Sequence[ServerReport], mine: Mapping[PortId, ServerId]) -> None:
+    """A port that the storm guard cut off, or put back, is an event of its server."""
+    states_of = {
+        nic.port_id: nic.quarantined for server in said for nic in server.nics if mine.get(nic.port_id) == server.id
+    }
+    for port_id, (slot, quarantined) in ports.record_quarantines(tx, states_of).items():
+        nic = f"NIC {slot} (port {port_id})"
+        if quarantined:
+            words = f"{nic} is quarantined: the guest joins it with another of its NICs, which makes a loop."
+        else:
+            words = f"{nic} is back: the loop has gone."
+        action = "nic_quarantine" if quarantined else "nic_recover"
+        history.record_event(tx, mine[port_id], host, action, words, message=words)
+        log.warning(words, extra={"action": action, "server": mine[port_id], "port": port_id, "slot": slot})

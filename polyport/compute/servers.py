@@ -196,3 +196,19 @@ def plan_rows(tx: Tx, host: str, since: int, also: Sequence[str]) -> list[Server
     if missing:
         found += find_servers(tx, _SELECT.where(*mine, servers.c.id.in_(missing)))
     return found
+
+
+def count_by_status(tx: Tx) -> dict[str, int]:
+    """How many servers there are of each status, of every project."""
+    counts: dict[str, int] = {}
+    for vm_state, task_state, number in tx.tuples(_COUNTS):
+        status = states.status_of(vm_state, task_state)
+        counts[status] = counts.get(status, 0) + number
+    return counts
+
+
+_COUNTS = (
+    sa.select(servers.c.vm_state, servers.c.task_state, sa.func.count())
+    .where(servers.c.deleted_at.is_(None))
+    .group_by(servers.c.vm_state, servers.c.task_state)
+)

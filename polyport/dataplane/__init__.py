@@ -8,7 +8,7 @@ that. So a crash in between leaves no tap behind, and a guest that ends takes it
 remains (rules, leases, the bridge when its last port goes).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -58,8 +58,11 @@ class DataplaneFacts(Struct, frozen=True, kw_only=True):
 
 
 class Dataplane(Protocol):
-    async def open(self) -> DataplaneFacts:
-        """Get ready (namespace, base rules). What exists already keeps working through this. Called once."""
+    async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
+        """Get ready (namespace, base rules). What exists already keeps working through this. Called once.
+
+        `quarantined` is called whenever the ports that the storm guard has cut off change, with all of them.
+        """
 
     async def close(self) -> None:
         """Let go without taking anything down."""

@@ -25,6 +25,16 @@ class FakeNetworks:
         self.plans: dict[str, VifPlan] = {}
         """Tap -> the plan it was last brought to."""
 
+        self.quarantined: frozenset[PortId] = frozenset()
+        self.tell: Callable[[frozenset[PortId]], None] | None = None
+        """Who is to be told of them."""
+
+    def quarantine(self, *port_ids: PortId) -> None:
+        """Have exactly these ports quarantined, as if their guests had joined them with others."""
+        self.quarantined = frozenset(port_ids)
+        if self.tell is not None:
+            self.tell(self.quarantined)
+
     @property
     def bridges(self) -> set[str]:
         return set(self.taps.values())
@@ -44,8 +54,11 @@ class FakeDataplane:
         self._before = before
         self._networks = networks if networks is not None else FakeNetworks()
 
-    async def open(self) -> DataplaneFacts:
+    async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
         await self._hook("open")
+        self._networks.tell = quarantined
+        if quarantined is not None and self._networks.quarantined:
+            quarantined(self._networks.quarantined)
         return DataplaneFacts(name="fake", version="1")
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from polyport.db.tables.network import networks, ports, subnets
 from polyport.errors import Conflict, Invalid, NotFound
 from polyport.ids import NetworkId, ProjectId, SubnetId, is_uuid, new_id
 from polyport.network import InvalidInput
+from polyport.plan import StormPlan
 from polyport.policy import PolicyNotAuthorized
 
 LEAST_MTU, MOST_MTU = 68, 9216
@@ -51,6 +52,8 @@ class Network(Struct, frozen=True, kw_only=True):
     is_default: bool
     mtu: int
     port_security_enabled: bool
+    storm: StormPlan | None
+    sibling_addresses: bool
     tags: tuple[str, ...]
     revision_number: int
     created_at: str
@@ -69,6 +72,8 @@ class NewNetwork(Struct, frozen=True, kw_only=True):
     is_default: bool = False
     mtu: int = 1500
     port_security_enabled: bool = True
+    storm: StormPlan | None = None
+    sibling_addresses: bool = True
 
 
 class NetworkChange(Struct, frozen=True, kw_only=True):
@@ -79,6 +84,8 @@ class NetworkChange(Struct, frozen=True, kw_only=True):
     is_default: bool | UnsetType = UNSET
     mtu: int | UnsetType = UNSET
     port_security_enabled: bool | UnsetType = UNSET
+    storm: StormPlan | UnsetType | None = UNSET
+    sibling_addresses: bool | UnsetType = UNSET
 
 
 COLUMNS: dict[str, sa.ColumnElement[Any]] = {
@@ -196,6 +203,8 @@ def create_networks(tx: Tx, context: Context, wanted: Sequence[NewNetwork]) -> l
                 is_default=entry.is_default,
                 mtu=entry.mtu,
                 port_security_enabled=entry.port_security_enabled,
+                storm=entry.storm,
+                sibling_addresses=entry.sibling_addresses,
                 tags=(),
                 revision_number=1,
                 created_at=time,
@@ -275,6 +284,8 @@ def _network(row: Any, subnet_ids: Sequence[SubnetId]) -> Network:
         is_default=row.is_default,
         mtu=row.mtu,
         port_security_enabled=row.port_security_enabled,
+        storm=row.storm,
+        sibling_addresses=row.sibling_addresses,
         tags=row.tags,
         revision_number=row.revision_number,
         created_at=row.created_at,

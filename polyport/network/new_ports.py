@@ -24,7 +24,7 @@ from polyport.network.port_rules import (
     random_mac,
 )
 from polyport.network.security_groups import SecurityGroupNotFound, default_group
-from polyport.plan import FixedIp
+from polyport.plan import FixedIp, StormPlan
 from polyport.policy import PolicyNotAuthorized
 
 
@@ -64,6 +64,7 @@ class NewPort(Struct, frozen=True, kw_only=True):
     extra_dhcp_opts: tuple[WantedOption, ...] = ()
     security_groups: tuple[SecurityGroupId, ...] | None = None
     """None: the project's default group, where port security is on."""
+    storm: StormPlan | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -217,6 +218,7 @@ def made_port(
         allowed_address_pairs=pairs,
         extra_dhcp_opts=options,
         security_groups=groups,
+        storm=entry.storm,
         quarantined=False,
         tags=entry.tags,
         revision_number=1,

@@ -46,6 +46,7 @@ def nic_plan(port: Port, *, slot: int, tag: str | None) -> NicPlan:
         allowed_address_pairs=port.allowed_address_pairs,
         security_groups=port.security_groups,
         extra_dhcp_opts=port.extra_dhcp_opts,
+        storm=port.storm,
     )
 
 
@@ -55,6 +56,8 @@ def _network_plan(row: Any, subnets: list[Subnet]) -> NetworkPlan:
         name=row.name,
         mtu=row.mtu,
         admin_state_up=row.admin_state_up,
+        storm=row.storm,
+        sibling_addresses=row.sibling_addresses,
         subnets=tuple(_subnet_plan(subnet) for subnet in subnets),
     )
 
@@ -73,9 +76,14 @@ def _subnet_plan(subnet: Subnet) -> SubnetPlan:
     )
 
 
-_NETWORKS = sa.select(networks.c.id, networks.c.name, networks.c.mtu, networks.c.admin_state_up).where(
-    networks.c.id.in_(sa.bindparam("ids", expanding=True))
-)
+_NETWORKS = sa.select(
+    networks.c.id,
+    networks.c.name,
+    networks.c.mtu,
+    networks.c.admin_state_up,
+    networks.c.storm,
+    networks.c.sibling_addresses,
+).where(networks.c.id.in_(sa.bindparam("ids", expanding=True)))
 _CHANGED_NETWORKS = sa.select(networks.c.id).where(
     networks.c.plan_revision > sa.bindparam("since"),
     sa.exists().where(ports.c.network_id == networks.c.id, ports.c.host == sa.bindparam("on")),

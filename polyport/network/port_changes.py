@@ -27,7 +27,7 @@ from polyport.network.port_rules import (
 )
 from polyport.network.ports import PortInUse
 from polyport.network.subnets import spaces_of
-from polyport.plan import FixedIp
+from polyport.plan import FixedIp, StormPlan
 from polyport.policy import PolicyNotAuthorized
 
 
@@ -56,6 +56,7 @@ class PortChange(Struct, frozen=True, kw_only=True):
     allowed_address_pairs: tuple[WantedPair, ...] | UnsetType = UNSET
     extra_dhcp_opts: tuple[WantedOption, ...] | UnsetType = UNSET
     security_groups: tuple[SecurityGroupId, ...] | UnsetType = UNSET
+    storm: StormPlan | UnsetType | None = UNSET
 
 
 _OF_NO_HOST = frozenset(("name", "description", "profile", "device_owner"))
@@ -139,6 +140,7 @@ def _plain_values(port: Port, change: PortChange) -> dict[str, Any]:
         "vnic_type",
         "profile",
         "port_security_enabled",
+        "storm",
     )
     values = {name: value for name in names if (value := getattr(change, name)) is not UNSET}
     if values.get("vnic_type", port.vnic_type) not in VNIC_TYPES:

@@ -14,7 +14,7 @@ from polyport.db.tables.network import addresses, group_bindings, ports
 from polyport.errors import NotFound
 from polyport.ids import NetworkId, PortId, ProjectId, SecurityGroupId, SubnetId, is_uuid
 from polyport.network.ipam import hex_of, number_of, text_of
-from polyport.plan import AddressPair, FixedIp
+from polyport.plan import AddressPair, FixedIp, StormPlan
 
 
 class PortNotFound(NotFound):
@@ -44,6 +44,7 @@ class Port(Struct, frozen=True, gc=False):
     extra_dhcp_opts: tuple[tuple[str, str, int], ...]
     """(name, value, IP version)"""
     security_groups: tuple[SecurityGroupId, ...]
+    storm: StormPlan | None
     quarantined: bool
     tags: tuple[str, ...]
     revision_number: int

@@ -11,7 +11,7 @@ times in one request, and a device may have any number of ports on one network.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from msgspec import structs
@@ -23,7 +23,7 @@ from polyport.db.engine import Tx
 from polyport.db.tables.metadata import now
 from polyport.db.tables.network import networks, ports
 from polyport.errors import Conflict
-from polyport.ids import HostName, PortId
+from polyport.ids import HostName, NetworkId, PortId
 from polyport.network.ipam import Want, allocate
 from polyport.network.networks import NetworkNotFound, project_of
 from polyport.network.new_ports import (
@@ -58,6 +58,7 @@ __all__ = [
     "PortGone",
     "PortInUse",
     "PortNotFound",
+    "UsedPort",
     "bind_ports",
     "create_ports",
     "delete_port",
@@ -68,8 +69,10 @@ __all__ = [
     "read_ports",
     "record_ports_active",
     "record_ports_down",
+    "record_quarantines",
     "select_ports",
     "unbind_ports",
+    "used_ports",
 ]
 
 PortGone = Callable[[Tx, PortId], None]
@@ -78,6 +81,16 @@ PortGone = Callable[[Tx, PortId], None]
 
 class PortInUse(Conflict):
     """Unable to complete operation on port {port_id}. Port already has an attached device {device_id}."""
+
+
+class UsedPort(NamedTuple):
+    """A port in a slot of a server."""
+
+    id: PortId
+    network_id: NetworkId
+    device_id: str
+    slot: int
+    quarantined: bool
 
 
 def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Port]:
@@ -189,6 +202,25 @@ def record_ports_down(tx: Tx, port_ids: Collection[PortId]) -> None:
         tx.execute(_DOWN, {"ids": list(port_ids), "time": now()})
 
 
+def record_quarantines(tx: Tx, said: Mapping[PortId, bool]) -> dict[PortId, tuple[int, bool]]:
+    """What a host said of ports in use: whether its storm guard has cut them off. Slot and state of those for which
+    that is news."""
+    if not said:
+        return {}
+    was = {row.id for row in tx.all(_QUARANTINED, {"ids": list(said)})}
+    news = {port_id: state for port_id, state in said.items() if state != (port_id in was)}
+    if not news:
+        return {}
+    time = now()
+    tx.execute(_QUARANTINE, [{"port": port_id, "state": state, "time": time} for port_id, state in news.items()])
+    return {row.id: (row.position, news[row.id]) for row in tx.all(_SLOTS, {"ids": list(news)})}
+
+
+def used_ports(tx: Tx) -> list[UsedPort]:
+    """All ports that servers use, of every project."""
+    return [UsedPort(*row) for row in tx.tuples(_USED)]
+
+
 def _row(port: Port, revision: int) -> dict[str, Any]:
     row = structs.asdict(port)
     del row["fixed_ips"]
@@ -246,4 +278,20 @@ _DOWN = (
     sa.update(ports)
     .where(ports.c.id.in_(_ids), ports.c.status != "DOWN")
     .values(status="DOWN", revision_number=ports.c.revision_number + 1, updated_at=sa.bindparam("time"))
+)
+_QUARANTINED = sa.select(ports.c.id).where(ports.c.id.in_(_ids), ports.c.quarantined)
+_SLOTS = sa.select(ports.c.id, ports.c.position).where(ports.c.id.in_(_ids), ports.c.position.is_not(None))
+_QUARANTINE = (
+    sa.update(ports)
+    .where(ports.c.id == sa.bindparam("port"), ports.c.position.is_not(None))
+    .values(
+        quarantined=sa.bindparam("state"),
+        revision_number=ports.c.revision_number + 1,
+        updated_at=sa.bindparam("time"),
+    )
+)
+_USED = (
+    sa.select(ports.c.id, ports.c.network_id, ports.c.device_id, ports.c.position, ports.c.quarantined)
+    .where(ports.c.position.is_not(None))
+    .order_by(ports.c.device_id, ports.c.position)
 )

@@ -53,14 +53,18 @@ class Host:
         plugged: bool | None = None,
         revision: int | None = None,
         boot: int | None = None,
+        quarantined: tuple[int, ...] = (),
     ) -> None:
+        """`quarantined`: slots."""
         inside = power in ("running", "paused") if plugged is None else plugged
         report = ServerReport(
             id=plan.id,
             revision=plan.revision if revision is None else revision,
             power=power,
             boot=plan.boot if boot is None else boot,
-            nics=tuple(NicReport(port_id=nic.port_id, plugged=inside) for nic in plan.nics),
+            nics=tuple(
+                NicReport(port_id=nic.port_id, plugged=inside, quarantined=nic.slot in quarantined) for nic in plan.nics
+            ),
             error=error,
         )
         await self.send(HostReport(host=self.name, servers=(report,)))
@@ -289,3 +293,35 @@ async def test_a_quarantined_nic_is_down(client: Client, host: Host) -> None:
     said = ServerReport(id=plan.id, revision=plan.revision, power="running", boot=1, nics=nics)
     await host.send(HostReport(host=host.name, servers=(said,)))
     assert await port_states(client, server_id) == ["DOWN", "ACTIVE"]
+
+
+async def test_a_quarantined_nic_is_seen_and_so_is_its_recovery(client: Client, host: Host) -> None:
+    server_id = await boot(client, nics=3)
+    plan = await host.one()
+    await host.report(plan)
+    await host.report(plan, quarantined=(2,))
+    assert await port_states(client, server_id) == ["ACTIVE", "DOWN", "ACTIVE"]
+    ports = (await client.get(f"/network/v2.0/ports?device_id={server_id}")).json()["ports"]
+    assert [port["polyport:quarantined"] for port in ports] == [False, True, False]
+    action = await last_action(client, server_id)
+    assert action["action"] == "nic_quarantine"
+    assert f"NIC 2 (port {ports[1]['id']})" in action["message"]
+    assert f"NIC 2 (port {ports[1]['id']})" in action["events"][0]["details"]
+    revision = ports[1]["revision_number"]
+    await host.report(plan, quarantined=(2,))
+    told_twice = (await client.get(f"/network/v2.0/ports/{ports[1]['id']}")).json()["port"]
+    assert told_twice["revision_number"] == revision, "old news change nothing"
+    await host.report(plan)
+    assert await port_states(client, server_id) == ["ACTIVE", "ACTIVE", "ACTIVE"]
+    action = await last_action(client, server_id)
+    assert action["action"] == "nic_recover"
+    assert "NIC 2" in action["message"]
+    ports = (await client.get(f"/network/v2.0/ports?device_id={server_id}")).json()["ports"]
+    assert not any(port["polyport:quarantined"] for port in ports)
+
+
+async def test_nobody_sets_a_quarantine_through_the_api(client: Client, host: Host) -> None:
+    server_id = await boot(client, nics=1)
+    port = (await client.get(f"/network/v2.0/ports?device_id={server_id}")).json()["ports"][0]
+    refused = await client.put(f"/network/v2.0/ports/{port['id']}", {"port": {"polyport:quarantined": False}})
+    assert refused.status_code == 400

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from polyport.config import DataplaneConfig
 from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
+from polyport.plan import StormPlan
 from tests.host.conftest import Cable
 from tests.host.plans import network, server, vif
-from tests.host.wire import EVERYBODY, Nic, arp, udp
+from tests.host.wire import EVERYBODY, OFFLOAD_HEADER, Nic, arp, is_probe, udp
 
 pytestmark = pytest.mark.host
 
@@ -35,7 +36,8 @@ def unguarded(plan: VifPlan) -> VifPlan:
 
 @contextmanager
 def joined(one: Nic, two: Nic) -> Iterator[list[int]]:
-    """A guest that bridges two of its NICs. Yields the number of frames it has carried, as the only element."""
+    """A guest that bridges two of its NICs. Yields the number of frames it has carried (besides probes), as the only
+    element."""
     carried = [0]
     stop, stopped = os.pipe()
 
@@ -47,8 +49,9 @@ def joined(one: Nic, two: Nic) -> Iterator[list[int]]:
                 return
             for end in ready:
                 with suppress(BlockingIOError):
-                    os.write(ends[end], os.read(end, 70000))
-                    carried[0] += 1
+                    frame = os.read(end, 70000)
+                    os.write(ends[end], frame)
+                    carried[0] += not is_probe(frame[OFFLOAD_HEADER:])
 
     guest = threading.Thread(target=carry)
     guest.start()
@@ -221,3 +224,72 @@ async def test_bonded_nics_of_one_server_share_a_mac(cable: Cable) -> None:
         one.ping(other),
         udp(one.mac, other.mac, one.address, other.address, data=b"by two"),
     ]
+
+
+def with_limits(plan: VifPlan, *, net: StormPlan | None = None, port: StormPlan | None = None) -> VifPlan:
+    return replace(plan, nic=replace(plan.nic, storm=port), network=replace(plan.network, storm=net))
+
+
+async def test_limits_of_a_network_and_of_a_port(cable: Cable, dataplane: BridgeDataplane) -> None:
+    plan = vif(network(), "10.0.0.5")
+    me, you = await cable(plan), await cable(vif(plan.network, "10.0.0.6"))
+    await dataplane.ensure([with_limits(plan, net=StormPlan(flood_rate=1, flood_burst=200))])
+    me.send(*[me.shout()] * 500)
+    assert 200 <= count(you, me.shout()) <= 205
+    await dataplane.ensure(
+        [with_limits(plan, net=StormPlan(flood_rate=1, flood_burst=200), port=StormPlan(flood_rate=5))]
+    )
+    me.send(*[me.shout()] * 500)
+    assert 10 <= count(you, me.shout()) <= 15, "what the port says goes first, and its burst is twice the rate"
+    await dataplane.ensure([plan])
+    me.send(*[me.shout()] * 500)
+    assert 50 <= count(you, me.shout()) <= 55, "without limits of its own it has the host's"
+
+
+async def test_limits_between_siblings(cable: Cable, dataplane: BridgeDataplane) -> None:
+    net, owner = network(), server()
+    plans = [vif(net, f"10.0.0.{4 + slot}", of=owner, slot=slot) for slot in (1, 2, 3)]
+    one, two, three = [await cable(plan) for plan in plans]
+    limits = StormPlan(sibling_rate=15)
+    await dataplane.ensure([with_limits(plan, net=limits) for plan in plans])
+    one.send(*[one.shout()] * 40)
+    assert (count(two, one.shout()), count(three, one.shout())) == (15, 15)
+    await dataplane.unplug(plans[2].nic.port_id)
+    await dataplane.ensure(plans[:2])
+
+
+async def test_limits_outlast_the_agent_and_go_with_their_port(
+    cable: Cable, dataplane: BridgeDataplane, config: DataplaneConfig
+) -> None:
+    plan = with_limits(vif(network(), "10.0.0.5"), port=StormPlan(flood_rate=1, flood_burst=100))
+    me, you = await cable(plan), await cable(vif(plan.network, "10.0.0.6"))
+    successor = BridgeDataplane(config)
+    await successor.open()
+    me.send(*[me.shout()] * 500)
+    assert 100 <= count(you, me.shout()) <= 105
+    await successor.ensure([plan])
+    await successor.sweep({nic.vif.nic.port_id: plan.network.id for nic in (me, you)})
+    await successor.ensure([with_limits(plan)])
+    me.send(*[me.shout()] * 500)
+    assert 50 <= count(you, me.shout()) <= 55
+    await successor.sweep({})
+    await successor.close()
+
+
+async def test_a_network_without_sibling_addresses(cable: Cable, dataplane: BridgeDataplane) -> None:
+    net, owner = network(), server()
+    plans = [
+        vif(net, f"10.0.0.{4 + slot}", of=owner, slot=slot, pairs=((None, f"10.9.{slot}.0/24"),)) for slot in (1, 2)
+    ]
+    one, two = [await cable(plan) for plan in plans]
+    other = await cable(vif(net, "10.0.0.9"))
+    lent = [udp(one.mac, other.mac, address, other.address) for address in (two.address, "10.9.2.7")]
+    one.send(*lent)
+    assert other.received() == lent
+    strict = [replace(plan, network=replace(net, sibling_addresses=False)) for plan in plans]
+    await dataplane.ensure(strict)
+    one.send(*lent, one.ping(other), udp(one.mac, other.mac, "10.9.1.7", other.address))
+    assert other.received() == [one.ping(other), udp(one.mac, other.mac, "10.9.1.7", other.address)]
+    await dataplane.ensure(plans)
+    one.send(*lent)
+    assert other.received() == lent

@@ -97,7 +97,7 @@ FRAMES: dict[str, tuple[bool, Callable[[Nic, Nic], bytes]]] = {
         False,
         lambda me, you: udp(me.mac, you.mac, me.addresses[1], you.addresses[1], ports=(547, 546)),
     ),
-    "a foreign protocol": (False, lambda me, you: ethernet(me.mac, EVERYBODY, 0x88B5, bytes(46))),
+    "a foreign protocol": (False, lambda me, you: ethernet(me.mac, EVERYBODY, 0x88B6, bytes(46))),
     "a bridge's own protocol": (False, lambda me, you: ethernet(me.mac, "01:80:c2:00:00:00", 39, bytes(46))),
     "a VLAN around its own": (False, lambda me, you: tagged(me.ping(you))),
     "a VLAN around another's": (False, lambda me, you: tagged(udp(me.mac, you.mac, "10.0.0.99", you.address))),

@@ -41,7 +41,11 @@ class Nic:
             os.write(self.descriptor, bytes(OFFLOAD_HEADER) + frame)
 
     def received(self) -> list[bytes]:
-        """The frames that have arrived since the last look."""
+        """The frames that have arrived since the last look, except for probes of the host's own."""
+        return [frame for frame in self.heard() if not is_probe(frame)]
+
+    def heard(self) -> list[bytes]:
+        """All of them."""
         frames = []
         while True:
             try:
@@ -56,6 +60,10 @@ class Nic:
     def shout(self, mark: bytes = b"hello") -> bytes:
         """A broadcast that a guest may send."""
         return udp(self.mac, EVERYBODY, self.address, "255.255.255.255", data=mark)
+
+
+def is_probe(frame: bytes) -> bool:
+    return frame[12:14] == b"\x88\xb5"
 
 
 def ethernet(source: str, target: str, kind: int, data: bytes) -> bytes:

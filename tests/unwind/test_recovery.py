@@ -285,3 +285,23 @@ async def test_one_vif_that_cannot_be_updated_does_not_hinder_others(world: Worl
         assert (await world.cloud.carried_out(bad, error=True)).power == "running"
         await world.cloud.carried_out(good)
         assert set(world.networks.plans) == {tap_of(good.nics[0].port_id)}
+
+
+async def test_a_quarantined_port_is_reported_and_so_is_its_recovery(world: World) -> None:
+    async with world.agent():
+        plan = world.cloud.put(server())
+        await world.cloud.carried_out(plan)
+        other = world.cloud.put(server())
+        await world.cloud.carried_out(other)
+
+        def told() -> list[bool]:
+            return [nic.quarantined for nic in world.cloud.reports[plan.id].nics]
+
+        world.networks.quarantine(plan.nics[1].port_id)
+        await world.cloud.until(lambda: told() == [False, True, False])
+    world.cloud.reports.clear()
+    async with world.agent():
+        await world.cloud.until(lambda: plan.id in world.cloud.reports and told() == [False, True, False])
+        world.networks.quarantine()
+        await world.cloud.until(lambda: told() == [False, False, False])
+        assert not any(nic.quarantined for nic in world.cloud.reports[other.id].nics)

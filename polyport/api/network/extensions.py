@@ -30,6 +30,12 @@ EXTENSIONS = (
     Extension("net-mtu", "Network MTU", "The MTU of a network", "2015-03-25"),
     Extension("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set", "2017-07-12"),
     Extension("pagination", "Pagination", "Lists page by page", "2016-06-12"),
+    Extension(
+        "polyport-storm-guard",
+        "Storm Guard",
+        "Ports that close a loop (polyport:quarantined), and limits of floods (polyport:storm_guard)",
+        "2026-11-22",
+    ),
     Extension("port-security", "Port Security", "Whether a port is guarded", "2012-07-23"),
     Extension("project-id", "Project Id", "project_id beside tenant_id", "2016-09-09"),
     Extension("provider", "Provider Network", "How a network is carried, for administrators", "2012-09-07"),

@@ -16,6 +16,7 @@ from polyport.api.network.fields import (
     wrapped,
 )
 from polyport.api.network.lists import Noun, View, chosen, constant, listed
+from polyport.api.network.storm_guard import StormGuardBody, check_allowed, storm_of, storm_view
 from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.network import InvalidInput, networks
@@ -38,6 +39,8 @@ class CreateNetwork(Struct, forbid_unknown_fields=True, kw_only=True):
     project_id: Project | None = None
     tenant_id: Project | None = None
     external: bool = field(default=False, name="router:external")
+    storm: StormGuardBody | UnsetType | None = field(default=UNSET, name="polyport:storm_guard")
+    sibling_addresses: bool = field(default=True, name="polyport:sibling_addresses")
     network_type: str | UnsetType | None = field(default=UNSET, name="provider:network_type")
     physical_network: str | UnsetType | None = field(default=UNSET, name="provider:physical_network")
     segmentation_id: int | UnsetType | None = field(default=UNSET, name="provider:segmentation_id")
@@ -52,6 +55,8 @@ class UpdateNetwork(Struct, forbid_unknown_fields=True, kw_only=True):
     mtu: int | UnsetType = UNSET
     port_security_enabled: bool | UnsetType = UNSET
     external: bool | UnsetType = field(default=UNSET, name="router:external")
+    storm: StormGuardBody | UnsetType | None = field(default=UNSET, name="polyport:storm_guard")
+    sibling_addresses: bool | UnsetType = field(default=UNSET, name="polyport:sibling_addresses")
 
 
 def index(call: Call, tx: Tx) -> Reply:
@@ -75,6 +80,7 @@ def update(call: Call, tx: Tx) -> Reply:
     network = networks.get_network(tx, call.context, call.params["id"])
     check_match(call, network.revision_number)
     _refuse_external(body.external)
+    check_allowed(call.context, "update_network", body.storm)
     change = NetworkChange(
         name=body.name,
         description=body.description,
@@ -83,6 +89,8 @@ def update(call: Call, tx: Tx) -> Reply:
         is_default=body.is_default,
         mtu=body.mtu,
         port_security_enabled=body.port_security_enabled,
+        storm=UNSET if body.storm is UNSET else storm_of(body.storm),
+        sibling_addresses=body.sibling_addresses,
     )
     changed = networks.update_network(tx, call.context, network.id, change)
     return Reply(body={"network": network_view(call.context, changed)})
@@ -109,6 +117,8 @@ def network_view(context: Context, network: Network) -> View:
         "mtu": network.mtu,
         "port_security_enabled": network.port_security_enabled,
         "router:external": False,
+        "polyport:storm_guard": storm_view(network.storm),
+        "polyport:sibling_addresses": network.sibling_addresses,
         "subnets": network.subnets,
         "tags": network.tags,
         "revision_number": network.revision_number,
@@ -124,6 +134,7 @@ def network_view(context: Context, network: Network) -> View:
 
 def _wanted(context: Context, body: CreateNetwork) -> NewNetwork:
     _refuse_external(body.external)
+    check_allowed(context, "create_network", body.storm)
     provider = {
         "provider:network_type": body.network_type,
         "provider:physical_network": body.physical_network,
@@ -146,6 +157,8 @@ def _wanted(context: Context, body: CreateNetwork) -> NewNetwork:
         # 0 is Neutron's way to say "as large as the network carries".
         mtu=body.mtu or 1500,
         port_security_enabled=body.port_security_enabled,
+        storm=None if body.storm is UNSET else storm_of(body.storm),
+        sibling_addresses=body.sibling_addresses,
     )
 
 

@@ -22,6 +22,7 @@ from polyport.api.network.fields import (
     wrapped,
 )
 from polyport.api.network.lists import FilterValueInvalid, Noun, View, chosen, listed
+from polyport.api.network.storm_guard import StormGuardBody, check_allowed, storm_of, storm_view
 from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.ids import NetworkId, SecurityGroupId, SubnetId
@@ -73,6 +74,7 @@ class CreatePort(Struct, forbid_unknown_fields=True, kw_only=True):
     vnic_type: Text = field(default="normal", name="binding:vnic_type")
     host: Text | UnsetType | None = field(default=UNSET, name="binding:host_id")
     profile: dict[str, Any] | UnsetType | None = field(default=UNSET, name="binding:profile")
+    storm: StormGuardBody | UnsetType | None = field(default=UNSET, name="polyport:storm_guard")
 
 
 class UpdatePort(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -90,6 +92,7 @@ class UpdatePort(Struct, forbid_unknown_fields=True, kw_only=True):
     vnic_type: Text | UnsetType = field(default=UNSET, name="binding:vnic_type")
     host: Text | UnsetType | None = field(default=UNSET, name="binding:host_id")
     profile: dict[str, Any] | UnsetType | None = field(default=UNSET, name="binding:profile")
+    storm: StormGuardBody | UnsetType | None = field(default=UNSET, name="polyport:storm_guard")
 
 
 def index(call: Call, tx: Tx) -> Reply:
@@ -110,6 +113,7 @@ def create(call: Call, tx: Tx) -> Reply:
 
 def update(call: Call, tx: Tx) -> Reply:
     body = one_of(call, "port", UpdatePort)
+    check_allowed(call.context, "update_port", body.storm)
     if "if-match" in call.headers:
         check_match(call, ports.get_port(tx, call.context, call.params["id"]).revision_number)
     port = port_changes.update_port(tx, call.context, call.params["id"], _change(body))
@@ -150,6 +154,8 @@ def port_view(context: Context, port: Port) -> View:
         ],
         "security_groups": port.security_groups,
         "binding:vnic_type": port.vnic_type,
+        "polyport:quarantined": port.quarantined,
+        "polyport:storm_guard": storm_view(port.storm),
         "tags": port.tags,
         "revision_number": port.revision_number,
         "created_at": time_view(port.created_at),
@@ -167,6 +173,7 @@ def _wanted(context: Context, body: CreatePort) -> NewPort:
     for name, value in (("binding:host_id", body.host), ("binding:profile", body.profile)):
         if value is not UNSET and not context.is_admin:
             raise PolicyNotAuthorized(action=f"create_port:{name}")
+    check_allowed(context, "create_port", body.storm)
     return NewPort(
         network_id=NetworkId(body.network_id.lower()),
         project_id=project_of(body.project_id, body.tenant_id),
@@ -184,12 +191,14 @@ def _wanted(context: Context, body: CreatePort) -> NewPort:
         allowed_address_pairs=_pairs(body.allowed_address_pairs),
         extra_dhcp_opts=_options(body.extra_dhcp_opts),
         security_groups=None if body.security_groups is UNSET else _groups(body.security_groups),
+        storm=None if body.storm is UNSET else storm_of(body.storm),
         tags=checked_tags(body.tags or ()),
     )
 
 
 def _change(body: UpdatePort) -> PortChange:
     return PortChange(
+        storm=UNSET if body.storm is UNSET else storm_of(body.storm),
         name=body.name,
         description=body.description,
         admin_state_up=body.admin_state_up,

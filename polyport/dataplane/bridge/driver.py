@@ -4,12 +4,13 @@ import asyncio
 import os
 import platform
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
+from polyport.dataplane.bridge.guard import Guard
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Switch
 from polyport.ids import NetworkId, PortId
@@ -26,18 +27,25 @@ class BridgeDataplane:
         self._thread = NamespaceThread(config.namespace)
         self._dhcp = Dhcp()
         self._switch = Switch(config, self._serve, self._stop)
+        self._guard = Guard(self._thread)
 
-    async def open(self) -> DataplaneFacts:
+    async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
         self._loop = asyncio.get_running_loop()
         try:
             await self._thread.open()
             await self._thread.run(self._switch.open)
+            try:
+                await self._guard.open(quarantined or (lambda port_ids: None))
+            except BaseException:
+                await self._thread.run(self._switch.close)
+                raise
         except BaseException:
             await self._thread.close()
             raise
         return DataplaneFacts(name="bridge", version=f"Linux {platform.release()}")
 
     async def close(self) -> None:
+        await self._guard.close()
         await self._thread.run(self._switch.close)
         await self._thread.close()
         self._dhcp.close()
@@ -64,6 +72,7 @@ class BridgeDataplane:
         self._dhcp.withdraw(port_id)
         descriptor = await self._thread.run_or_undo(undo, self._switch.plug, port)
         self._answer(vif, lease)
+        self._guard.watch(port)
         return descriptor
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
@@ -80,6 +89,7 @@ class BridgeDataplane:
         there = await self._thread.run(self._switch.guard, good)
         for port in there:
             self._answer(port.vif, leases[port.vif.nic.port_id])
+            self._guard.watch(port)
         for start in range(0, len(there), _CHUNK):
             try:
                 await self._thread.run(self._switch.connect, there[start : start + _CHUNK])
@@ -90,10 +100,12 @@ class BridgeDataplane:
 
     async def unplug(self, port_id: PortId) -> None:
         self._dhcp.withdraw(port_id)
+        self._guard.forget(port_id)
         await self._thread.run(self._switch.unplug, port_id)
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         self._dhcp.keep(keep)
+        self._guard.keep(keep)
         return await self._thread.run(self._switch.sweep, keep)
 
     async def counters(self, port_id: PortId) -> VifCounters | None:

@@ -33,18 +33,27 @@ from typing import NamedTuple
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, VifPlan
 from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, mark_of, responder_mac
+from polyport.dataplane.bridge.probe import ETHERTYPE, probe_mac
 from polyport.names import tap_of
 
 TABLE = "bridge polyport"
 
-FORWARD_PRIORITIES: Mapping[str, int] = {"between_siblings": -50, "from_port": 10, "to_port": 20}
+FORWARD_PRIORITIES: Mapping[str, int] = {"to_looped": -60, "between_siblings": -50, "from_port": 10, "to_port": 20}
 """Priorities at the forward hook. A chain that accepts ends itself only, so each of them can drop."""
 
 SETS = (
-    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs"),
+    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "probed"),
     *("ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s"),
 )
-MAPS = ("ports", "hosts")
+MAPS = ("ports", "hosts", "flood_limits", "pair_limits")
+LIMITS = "limits"
+"""Not a set: elements of this name are limits that ports have of their own, as `"tap" name rate burst`."""
+
+QUARANTINE = 6
+"""Seconds a looped port stays quarantined after the last probe came back."""
+
+PROBE_GROUP = 7
+"""The NFLOG group (of our own network namespace) that probes which come back are logged to."""
 
 MOST_MTU = 65521
 """Of a tap; 68 is the least that IPv4 allows."""
@@ -68,6 +77,10 @@ def base_of(config: DataplaneConfig) -> str:
     text = _TEMPLATE.substitute(
         responder=RESPONDER_ADDRESS,
         between_siblings=FORWARD_PRIORITIES["between_siblings"],
+        to_looped=FORWARD_PRIORITIES["to_looped"],
+        probe_type=hex(ETHERTYPE),
+        probe_group=PROBE_GROUP,
+        quarantine=QUARANTINE,
         broadcast_rate=config.broadcast_rate,
         broadcast_burst=config.broadcast_burst,
         sibling_rate=config.sibling_rate,
@@ -91,8 +104,24 @@ def change(added: Iterable[Element], removed: Iterable[Element] = ()) -> str:
         values: dict[str, list[str]] = {}
         for element in sorted(elements):
             values.setdefault(element.set, []).append(element.value)
-        lines += [f"{verb} element {TABLE} {name} {{ {', '.join(some)} }}\n" for name, some in values.items()]
+        limits = [_limit(verb, value) for value in values.pop(LIMITS, ())]
+        some = [f"{verb} element {TABLE} {name} {{ {', '.join(each)} }}\n" for name, each in values.items()]
+        # A limit is there before the element that names it, and goes after it.
+        lines += limits + some if verb == "add" else some + limits
     return "".join(lines)
+
+
+def _limit(verb: str, value: str) -> str:
+    _, name, rate, burst = value.split()
+    if verb == "delete":
+        return f"delete limit {TABLE} {name}\n"
+    return f"add limit {TABLE} {name} {{ rate over {rate}/second burst {burst} packets }}\n"
+
+
+def limit_of(name: str, rate: int, burst: int) -> Element | None:
+    """The element of a limit that was found in the kernel; None where it is none of ours."""
+    found = _LIMIT.match(name)
+    return Element(LIMITS, f'"tap{found[1]}-{found[2]}" {name} {rate} {burst}') if found else None
 
 
 def difference(old: Collection[Element], new: Collection[Element]) -> str:
@@ -145,6 +174,10 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _TAP = re.compile(r"tap[0-9a-f]{8}-[0-9a-f]{2}")
 
 
+_LIMIT = re.compile(r"(?:flood|pair)_tap([0-9a-f]{8})_([0-9a-f]{2})_")
+MOST_RATE = 1_000_000
+
+
 class Port:
     """A vif with every value checked, in the form nft writes it. Raises `BadVif`."""
 
@@ -162,6 +195,8 @@ class Port:
         self.mac = self._mac(nic.mac_address)
         if not _is_unicast(self.mac):
             raise self._bad(f"its MAC {self.mac} is no unicast address")
+        self.flood = self._flood_limit()
+        self.sibling_rate = self._sibling_rate()
         self.mark = hex(mark_of(vif.network.id))
         self.responder = responder_mac(vif.network.id)
         self.addresses: dict[str, set[tuple[str, str]]] = {self.mac: set()}
@@ -200,6 +235,33 @@ class Port:
         else:
             self.ranges.setdefault(mac, []).append(network)
 
+    def _flood_limit(self) -> tuple[int, int] | None:
+        """Rate and burst of broadcasts, where they are not the host's own; what the port says goes first."""
+        for storm in (self.vif.nic.storm, self.vif.network.storm):
+            if storm is not None and storm.flood_rate is not None:
+                burst = 2 * storm.flood_rate if storm.flood_burst is None else storm.flood_burst
+                return self._number(storm.flood_rate), self._number(burst)
+        return None
+
+    def _sibling_rate(self) -> int | None:
+        for storm in (self.vif.nic.storm, self.vif.network.storm):
+            if storm is not None and storm.sibling_rate is not None:
+                return self._number(storm.sibling_rate)
+        return None
+
+    def _number(self, value: int) -> int:
+        if not 1 <= value <= 2 * MOST_RATE:
+            raise self._bad(f"the limit {value} is not in 1..{MOST_RATE}")
+        return value
+
+    def _limited(self, kind: str, key: str, taps: str, rate: int, burst: int) -> set[Element]:
+        """A limit of the port's own, and where it counts. Its name says all, so that another limit is another one."""
+        name = f"{kind}_{taps}_{rate}_{burst}".replace('"', "").replace("-", "_")
+        return {
+            Element(LIMITS, f"{self.name} {name} {rate} {burst}"),
+            Element(f"{kind}_limits", f"{key} : {name}"),
+        }
+
     def plumbing(self) -> set[Element]:
         """What the port has for itself."""
         elements = {
@@ -210,6 +272,8 @@ class Port:
             *(Element("known", f"{self.mark} . {mac}") for mac in self.addresses),
             *(Element("macs", f"{self.name} . {mac}") for mac in self.addresses),
         }
+        if self.flood is not None:
+            elements |= self._limited("flood", self.name, self.name, *self.flood)
         if not self.guarded:
             return elements | {
                 Element("unguarded", self.name),
@@ -225,16 +289,26 @@ class Port:
         """What the port has because of another NIC of its server on its network.
 
         An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one NIC of
-        a server may use the others may use too, each with its own MAC.
+        a server may use the others may use too, each with its own MAC (unless its network says otherwise).
         """
         elements = {Element("siblings", f"{self.name} . {sibling.name}")}
+        if (self.vif.nic.slot, self.name) > (sibling.vif.nic.slot, sibling.name):
+            # Of two that are joined the higher one is quarantined, so that the other stays in service.
+            elements.add(Element("probed", f"{self.name} . {probe_mac(sibling.vif.nic.port_id)}"))
+        if self.sibling_rate is not None:
+            pair, taps = f"{self.name} . {sibling.name}", f"{self.name}_{sibling.name}"
+            elements |= self._limited("pair", pair, taps, self.sibling_rate, self.sibling_rate)
         if not self.guarded:
             return elements | {Element("kin", f"{self.name} . {sibling.mac}")}
+        if not self.vif.network.sibling_addresses:
+            return elements
         return elements | self._with(self.mac, sibling.addresses[sibling.mac])
 
     def within(self, siblings: Iterable["Port"]) -> set[Element]:
         """The ranges the port may use, its siblings' included."""
-        shared = [network for sibling in siblings for network in sibling.ranges.get(sibling.mac, ())]
+        shared: list[IPv4Network | IPv6Network] = []
+        if self.vif.network.sibling_addresses:
+            shared = [network for sibling in siblings for network in sibling.ranges.get(sibling.mac, ())]
         elements = set()
         for mac in {self.mac, *self.ranges}:
             networks = self.ranges.get(mac, []) + (shared if mac == self.mac else [])

@@ -133,6 +133,10 @@ def read_elements(nft: Nft) -> set[Element]:
             for name in names:
                 for entry in nft.read(f"list {kind} {TABLE} {name}"):
                     held |= {Element(name, _text(each)) for each in entry.get(kind, {}).get("elem", ())}
+        for entry in nft.read(f"list limits table {TABLE}"):
+            if limit := entry.get("limit"):
+                element = firewall.limit_of(limit["name"], limit["rate"], limit.get("burst", 0))
+                held |= {element} if element is not None else set()
     return held
 
 

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from polyport.db.tables.metadata import metadata
-from polyport.plan import AddressPair
+from polyport.plan import AddressPair, StormPlan
 
 
 class Json(sa.types.UserDefinedType[Any]):
@@ -35,6 +35,7 @@ class Json(sa.types.UserDefinedType[Any]):
 
 Texts = Json(tuple[str, ...])
 Pairs = Json(tuple[tuple[str, str], ...])
+Storm = Json(StormPlan | None)
 
 
 networks = sa.Table(
@@ -50,6 +51,8 @@ networks = sa.Table(
     sa.Column("is_default", sa.Boolean, nullable=False, default=False),
     sa.Column("mtu", sa.Integer, nullable=False, default=1500),
     sa.Column("port_security_enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("storm", Storm, nullable=False),  # limits of the storm guard for its ports
+    sa.Column("sibling_addresses", sa.Boolean, nullable=False, default=True),
     sa.Column("vni", sa.Integer, nullable=False, unique=True),
     sa.Column("tags", Texts, nullable=False),
     sa.Column("revision_number", sa.Integer, nullable=False, default=1),
@@ -110,6 +113,7 @@ ports = sa.Table(
     sa.Column("allowed_address_pairs", Json(tuple[AddressPair, ...]), nullable=False),
     sa.Column("extra_dhcp_opts", Json(tuple[tuple[str, str, int], ...]), nullable=False),  # [[name, value, ip_version]]
     sa.Column("security_groups", Texts, nullable=False),  # ids, in the order given; mirrored by bindings
+    sa.Column("storm", Storm, nullable=False),  # limits of the storm guard, before those of the network
     sa.Column("quarantined", sa.Boolean, nullable=False, default=False),
     sa.Column("tags", Texts, nullable=False),
     sa.Column("revision_number", sa.Integer, nullable=False, default=1),
