@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneFacts, FoundVif, VifCounters, VifPlan
-from polyport.ids import NetworkId, PortId
+from polyport.ids import NetworkId, PortId, SecurityGroupId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
+from polyport.plan import SecurityGroupPlan
 
 NOTHING = VifCounters(received_packets=0, received_bytes=0, sent_packets=0, sent_bytes=0)
 
@@ -24,6 +25,8 @@ class FakeNetworks:
         """Tap -> its bridge."""
         self.plans: dict[str, VifPlan] = {}
         """Tap -> the plan it was last brought to."""
+
+        self.groups: dict[SecurityGroupId, SecurityGroupPlan] = {}
 
     @property
     def bridges(self) -> set[str]:
@@ -61,6 +64,10 @@ class FakeDataplane:
             )
             for tap, bridge in self._networks.taps.items()
         )
+
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+        await self._hook("ensure_groups")
+        self._networks.groups |= {group.id: group for group in groups}
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")
