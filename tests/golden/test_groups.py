@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from polyport.dataplane.bridge import groups
 from polyport.dataplane.bridge.groups import BY_MARK, NATIVE
+from polyport.ids import SecurityGroupId
 from polyport.plan import SecurityGroupPlan
 from tests.golden.test_firewall import compare
 
@@ -44,7 +45,7 @@ def test_the_tables_are_as_they_were(backend: groups.Backend) -> None:
 
 
 def test_a_combination_is_the_same_in_any_order() -> None:
-    one, two = groups.SecurityGroupId("one"), groups.SecurityGroupId("two")
+    one, two = SecurityGroupId("one"), SecurityGroupId("two")
     assert groups.combination([one, two]) == groups.combination([two, one]) != groups.combination([one])
 
 
