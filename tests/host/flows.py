@@ -44,6 +44,19 @@ def protocol(me: Nic, you: Nic, number: int, *, version: int = 4) -> bytes:
     return ethernet(me.mac, you.mac, *ip(*addresses(me, you, version), number, bytes(16)))
 
 
+def fragments(frame: bytes, size: int) -> list[bytes]:
+    """An IPv4 packet in pieces of so many octets, a multiple of 8."""
+    data, pieces = frame[34:], []
+    for start in range(0, len(data), size):
+        part = data[start : start + size]
+        more = 0x2000 if start + size < len(data) else 0
+        head = frame[14:16] + struct.pack("!HHH", 20 + len(part), 7, start // 8 | more) + frame[22:24] + bytes(2)
+        head += frame[26:34]
+        head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+        pieces.append(frame[:14] + head + part)
+    return pieces
+
+
 def passes(me: Nic, you: Nic, *frames: bytes) -> bool:
     """Whether all of these, sent by one, arrive at the other; none of them may, or all."""
     # What was flooded while the bridge did not know yet where to go.

@@ -19,7 +19,7 @@ from polyport.dataplane.bridge.states import StateUnknown
 from polyport.ids import PortId, SecurityGroupId, new_id
 from polyport.plan import NetworkPlan, RulePlan, SecurityGroupPlan
 from tests.host.conftest import Cable
-from tests.host.flows import ACK, SYN_ACK, connected, echo, icmp, passes, protocol, tcp, udp
+from tests.host.flows import ACK, SYN_ACK, connected, echo, fragments, icmp, passes, protocol, tcp, udp
 from tests.host.plans import network, subnet, vif
 from tests.host.wire import EVERYBODY, Nic, arp, neighbor
 from tests.host.wire import udp as datagram
@@ -177,6 +177,20 @@ async def test_protocols_and_prefixes(dataplane: BridgeDataplane, cable: Cable) 
     assert not passes(seven, you, protocol(seven, you, 112))
     assert passes(five, you, udp(five, you, (1, 1), version=6))
     assert not passes(seven, you, udp(seven, you, (1, 1), version=6))
+
+
+async def test_fragments_are_judged_as_the_packet_they_were(dataplane: BridgeDataplane, cable: Cable) -> None:
+    some, plain = group(*OUT, allow(protocol=17, ports=(9, 9))), group(*OUT)
+    await dataplane.ensure_groups([some, plain])
+    net = network()
+    me, you = await cable(member(net, 5, plain)), await cable(member(net, 6, some))
+    for port, arrives in ((9, True), (10, False)):
+        whole = udp(me, you, (40000, port), data=bytes(1200))
+        me.send(*fragments(whole, 800))
+        arrived = you.received()
+        assert [frame[38 if place == 0 else 34 :] for place, frame in enumerate(arrived)] == (
+            [whole[38:834], whole[834:]] if arrives else []
+        )
 
 
 async def test_a_remote_group_follows_its_ports(dataplane: BridgeDataplane, cable: Cable) -> None:
@@ -346,7 +360,7 @@ async def test_nothing_is_left_of_what_is_gone(dataplane: BridgeDataplane, cable
     assert rules(namespace, "list", "ruleset") == fresh
 
 
-async def test_a_thousand_members_cost_a_change_nothing(dataplane: BridgeDataplane, cable: Cable) -> None:
+async def test_a_thousand_rules_and_many_members(dataplane: BridgeDataplane, cable: Cable) -> None:
     web = group(*OUT, allow(protocol=6, ports=(80, 80)))
     await dataplane.ensure_groups([web])
     net = network(subnet("10.0.0.0/16"))
