@@ -59,13 +59,20 @@ class Cloud:
     """A cloud that runs: the application to serve, its database, and the agent of this host."""
 
     def __init__(
-        self, config: Config, database: Database, app: App, agent: asyncio.Task[None], password: str | None
+        self,
+        config: Config,
+        database: Database,
+        app: App,
+        agent: asyncio.Task[None],
+        dataplane: Dataplane,
+        password: str | None,
     ) -> None:
         self.config = config
         self.database = database
         self.app = app
         self.agent = agent
         """Ends only when something is wrong that polyport cannot mend by itself."""
+        self.dataplane = dataplane
         self.password = password
         """The administrator's password where this start made the database; None where it was there already."""
 
@@ -106,7 +113,7 @@ async def running(config: Config) -> AsyncIterator[Cloud]:
             agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
             app = _app(config, database, hypervisor, dataplane)
             async with _at_work(agent) as task:
-                yield Cloud(config, database, app, task, password)
+                yield Cloud(config, database, app, task, dataplane, password)
         finally:
             database.close()
 

@@ -42,6 +42,9 @@ class DataplaneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     broadcast_burst: int = 2000
     sibling_rate: int = 20
     """The same, between two NICs of one server on one network."""
+    connection_tracking: Literal["auto", "bridge", "inet"] = "auto"
+    """Where the kernel tracks connections, for security groups: in nftables' bridge family, or in its inet family by
+    way of br_netfilter; `auto` takes the first that works."""
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

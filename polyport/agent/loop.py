@@ -121,6 +121,8 @@ class Agent:
     async def _adopt(self, jobs: Jobs) -> None:
         """Take in the whole plan, and everything found on the host."""
         plan = await self._cloud.plan(0)
+        self._plans.add_groups(plan)
+        await self._tell_groups()
         found = await off_loop(records.read_all, self._servers)
         guests = await self._hypervisor.guests()
         # No wait from here on: a guest that ends from now on is in the table, and is looked at.
@@ -138,6 +140,21 @@ class Agent:
             extra={"action": "adopt", "revision": plan.revision},
         )
 
+    async def _tell_groups(self) -> None:
+        """Hand changed security groups to the dataplane, before the vifs that use them. What it cannot have is told
+        again in the next round, and holds up nothing else."""
+        news = dict(self._plans.news)
+        if not news:
+            return
+        try:
+            await self._dataplane.ensure_groups(news.values())
+        except Exception as error:
+            log.error("security groups not as planned: %s", error, extra={"action": "groups", "groups": sorted(news)})
+        else:
+            for group_id, group in news.items():
+                if self._plans.news.get(group_id) is group:
+                    del self._plans.news[group_id]
+
     async def _rounds(self, jobs: Jobs, tell_facts: Callable[[], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
         next_look = loop.time() + self._timer * TIMERS_PER_LOOK
@@ -145,7 +162,9 @@ class Agent:
         async def one_round() -> None:
             nonlocal next_look
             slow = loop.time() >= next_look
-            for server_id in self._plans.add(await self._cloud.plan(0 if slow else self._plans.revision)):
+            concerned = self._plans.add(await self._cloud.plan(0 if slow else self._plans.revision))
+            await self._tell_groups()
+            for server_id in concerned:
                 jobs.planned(server_id)
             jobs.retry_due()
             if slow:

@@ -2,13 +2,13 @@
 
 A plan holds what changed; the sum holds everything, and tells which servers a plan concerns: those it names
 in a revision not known yet, those on a network that changed, and, where it is whole, those it does not name
-any more.
+any more. Security groups concern no server by themselves: they are handed to the dataplane, once each time they change.
 """
 
 from collections import defaultdict
 
-from polyport.ids import ImageId, NetworkId, ServerId
-from polyport.plan import HostPlan, NetworkPlan, ServerPlan
+from polyport.ids import ImageId, NetworkId, SecurityGroupId, ServerId
+from polyport.plan import HostPlan, NetworkPlan, SecurityGroupPlan, ServerPlan
 
 
 class PlanSum:
@@ -16,11 +16,15 @@ class PlanSum:
         self.revision = 0
         self.servers: dict[ServerId, ServerPlan] = {}
         self.networks: dict[NetworkId, NetworkPlan] = {}
+        self.security_groups: dict[SecurityGroupId, SecurityGroupPlan] = {}
+        self.news: dict[SecurityGroupId, SecurityGroupPlan] = {}
+        """Groups the dataplane does not know yet as they are now."""
         self._on_network: defaultdict[NetworkId, set[ServerId]] = defaultdict(set)
 
     def add(self, plan: HostPlan) -> set[ServerId]:
         """Take in a plan; the servers there may now be something to do for."""
         concerned: set[ServerId] = set()
+        self.add_groups(plan)
         for network in plan.networks:
             if self.networks.get(network.id) != network:
                 self.networks[network.id] = network
@@ -37,6 +41,12 @@ class PlanSum:
             self.networks = {each: network for each, network in self.networks.items() if each in named}
         self.revision = plan.revision
         return concerned
+
+    def add_groups(self, plan: HostPlan) -> None:
+        """Take in the security groups of a plan, which no server has to wait for."""
+        for group in plan.security_groups:
+            if self.security_groups.get(group.id) != group:
+                self.security_groups[group.id] = self.news[group.id] = group
 
     def forget(self, server_id: ServerId) -> None:
         """Drop a server that is gone."""

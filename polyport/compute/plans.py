@@ -19,9 +19,10 @@ from polyport.plan import HostPlan, ServerPlan
 
 
 def plan_for(tx: Tx, host: HostName, since: int) -> HostPlan:
-    """What changed for a host after revision `since`; everything where that is 0. Six statements at most.
+    """What changed for a host after revision `since`; everything where that is 0. Nine statements at most.
 
-    A server changes with its own row, with a port of its, and (through `networks`) with a network it is on.
+    A server changes with its own row, with a port of its, and (through `networks` and `security_groups`) with a network
+    it is on and a group it is in. A changed group is the group alone, however many servers are in it.
     """
     revision = int(tx.value(_REVISION))
     if since and revision == since:
@@ -31,13 +32,16 @@ def plan_for(tx: Tx, host: HostName, since: int) -> HostPlan:
     of = nics.of_servers(tx, [server.id for server in found if server.wanted != "gone"])
     details = _ports(tx, [nic.port_id for each in of.values() for nic in each])
     network_ids = {nic.network_id for each in of.values() for nic in each}
+    group_ids = {group_id for port in details.values() for group_id in port.security_groups}
     if since:
         network_ids |= plans.changed_networks(tx, since, host)
+        group_ids |= plans.changed_groups(tx, since, host)
     return HostPlan(
         revision=revision,
         whole=since == 0,
         servers=tuple(_server_plan(server, of.get(server.id, ()), details) for server in found),
         networks=tuple(plans.read_network_plans(tx, network_ids).values()),
+        security_groups=tuple(plans.read_group_plans(tx, group_ids).values()),
     )
 
 

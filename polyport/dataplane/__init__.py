@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from polyport.errors import HostError
 from polyport.ids import NetworkId, PortId, ServerId
-from polyport.plan import NetworkPlan, NicPlan
+from polyport.plan import NetworkPlan, NicPlan, SecurityGroupPlan
 
 
 class DataplaneError(HostError):
@@ -69,6 +69,14 @@ class Dataplane(Protocol):
 
     async def found(self) -> tuple[FoundVif, ...]:
         """The vifs that exist now."""
+
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+        """Have security groups as their plans say, for all vifs that are in them or will be; what is known stays.
+
+        Connections that the rules let begin once and would not let begin now are cut. A group that cannot be had as
+        planned stays as it was and stops no other; the error is raised in the end. A vif in a group that was never
+        told of gets nothing from it. Who is in a group follows from the vifs.
+        """
 
     async def plug(self, vif: VifPlan) -> int:
         """Make a vif with its rules, on its bridge, and up. Returns a tap descriptor, the caller's to close.

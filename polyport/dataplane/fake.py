@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneFacts, FoundVif, VifCounters, VifPlan
-from polyport.ids import NetworkId, PortId
+from polyport.ids import NetworkId, PortId, SecurityGroupId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
+from polyport.plan import SecurityGroupPlan
 
 NOTHING = VifCounters(received_packets=0, received_bytes=0, sent_packets=0, sent_bytes=0)
 
@@ -25,6 +26,7 @@ class FakeNetworks:
         self.plans: dict[str, VifPlan] = {}
         """Tap -> the plan it was last brought to."""
 
+        self.groups: dict[SecurityGroupId, SecurityGroupPlan] = {}
         self.quarantined: frozenset[PortId] = frozenset()
         self.tell: Callable[[frozenset[PortId]], None] | None = None
         """Who is to be told of them."""
@@ -52,13 +54,13 @@ class FakeDataplane:
     ) -> None:
         self._config = config or DataplaneConfig(driver="fake")
         self._before = before
-        self._networks = networks if networks is not None else FakeNetworks()
+        self.networks = networks if networks is not None else FakeNetworks()
 
     async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
         await self._hook("open")
-        self._networks.tell = quarantined
-        if quarantined is not None and self._networks.quarantined:
-            quarantined(self._networks.quarantined)
+        self.networks.tell = quarantined
+        if quarantined is not None and self.networks.quarantined:
+            quarantined(self.networks.quarantined)
         return DataplaneFacts(name="fake", version="1")
 
     async def close(self) -> None:
@@ -72,8 +74,12 @@ class FakeDataplane:
                 tap=tap,
                 network_id_prefix=bridge.removeprefix(BRIDGE_PREFIX),
             )
-            for tap, bridge in self._networks.taps.items()
+            for tap, bridge in self.networks.taps.items()
         )
+
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+        await self._hook("ensure_groups")
+        self.networks.groups |= {group.id: group for group in groups}
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")
@@ -84,7 +90,7 @@ class FakeDataplane:
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         await self._hook("ensure")
         for vif in vifs:
-            if tap_of(vif.nic.port_id) in self._networks.taps:
+            if tap_of(vif.nic.port_id) in self.networks.taps:
                 self._put(vif)
 
     async def unplug(self, port_id: PortId) -> None:
@@ -94,15 +100,15 @@ class FakeDataplane:
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         await self._hook("sweep")
         taps = {tap_of(port_id) for port_id in keep}
-        before = self._networks.bridges
-        doomed = self._networks.taps.keys() - taps
+        before = self.networks.bridges
+        doomed = self.networks.taps.keys() - taps
         for tap in doomed:
             self._drop(tap)
-        return tuple(sorted(doomed | (before - self._networks.bridges)))
+        return tuple(sorted(doomed | (before - self.networks.bridges)))
 
     async def counters(self, port_id: PortId) -> VifCounters | None:
         await self._hook("counters")
-        return NOTHING if tap_of(port_id) in self._networks.taps else None
+        return NOTHING if tap_of(port_id) in self.networks.taps else None
 
     async def _hook(self, name: str) -> None:
         if self._before is not None:
@@ -112,9 +118,9 @@ class FakeDataplane:
 
     def _put(self, vif: VifPlan) -> None:
         tap = tap_of(vif.nic.port_id)
-        self._networks.taps[tap] = bridge_of(vif.network.id)
-        self._networks.plans[tap] = vif
+        self.networks.taps[tap] = bridge_of(vif.network.id)
+        self.networks.plans[tap] = vif
 
     def _drop(self, tap: str) -> None:
-        self._networks.taps.pop(tap, None)
-        self._networks.plans.pop(tap, None)
+        self.networks.taps.pop(tap, None)
+        self.networks.plans.pop(tap, None)

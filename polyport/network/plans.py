@@ -6,11 +6,12 @@ from typing import Any, Literal, cast
 import sqlalchemy as sa
 
 from polyport.db.engine import Tx
-from polyport.db.tables.network import networks, ports
-from polyport.ids import HostName, NetworkId
+from polyport.db.tables.network import group_bindings, networks, ports, security_group_rules, security_groups
+from polyport.ids import HostName, NetworkId, SecurityGroupId
 from polyport.network.ports import Port
+from polyport.network.security_group_rules import protocol_number
 from polyport.network.subnets import Subnet, subnets_of
-from polyport.plan import NetworkPlan, NicPlan, SubnetPlan
+from polyport.plan import NetworkPlan, NicPlan, RulePlan, SecurityGroupPlan, SubnetPlan
 
 
 def read_network_plans(tx: Tx, network_ids: Collection[NetworkId]) -> dict[NetworkId, NetworkPlan]:
@@ -32,6 +33,26 @@ def changed_devices(tx: Tx, since: int, host: HostName) -> set[str]:
     return {row[0] for row in tx.all(_CHANGED_DEVICES, {"since": since, "on": host})}
 
 
+def read_group_plans(tx: Tx, group_ids: Collection[SecurityGroupId]) -> dict[SecurityGroupId, SecurityGroupPlan]:
+    """Security groups with their rules, and the groups those rules name; those that do not exist are left out.
+
+    Who is in a group is not read: a host knows the ports it has.
+    """
+    found: dict[SecurityGroupId, SecurityGroupPlan] = {}
+    wanted = set(group_ids)
+    for _ in range(2):
+        found |= _group_plans(tx, wanted - found.keys())
+        wanted |= {
+            rule.remote_group_id for plan in found.values() for rule in plan.rules if rule.remote_group_id is not None
+        }
+    return found
+
+
+def changed_groups(tx: Tx, since: int, host: HostName) -> set[SecurityGroupId]:
+    """Security groups changed after revision `since`, by themselves or in a rule, that some port of the host has."""
+    return {SecurityGroupId(row[0]) for row in tx.all(_CHANGED_GROUPS, {"since": since, "on": host})}
+
+
 def nic_plan(port: Port, *, slot: int, tag: str | None) -> NicPlan:
     """What a host needs to know of a port that is in a slot."""
     return NicPlan(
@@ -47,6 +68,35 @@ def nic_plan(port: Port, *, slot: int, tag: str | None) -> NicPlan:
         security_groups=port.security_groups,
         extra_dhcp_opts=port.extra_dhcp_opts,
         storm=port.storm,
+    )
+
+
+def _group_plans(tx: Tx, group_ids: Collection[SecurityGroupId]) -> dict[SecurityGroupId, SecurityGroupPlan]:
+    ids = sorted(group_ids)
+    stateful: dict[SecurityGroupId, bool] = {}
+    rules: dict[SecurityGroupId, list[RulePlan]] = {}
+    for at in range(0, len(ids), _AT_ONCE):
+        for row in tx.all(_GROUPS, {"ids": ids[at : at + _AT_ONCE]}):
+            stateful[row.group_id] = row.stateful
+            some = rules.setdefault(row.group_id, [])
+            if row.id is not None:
+                some.append(_rule_plan(row))
+    return {
+        group_id: SecurityGroupPlan(id=group_id, stateful=stateful[group_id], rules=tuple(some))
+        for group_id, some in rules.items()
+    }
+
+
+def _rule_plan(row: Any) -> RulePlan:
+    return RulePlan(
+        id=row.id,
+        direction=row.direction,
+        ethertype=row.ethertype,
+        protocol=protocol_number(row.protocol, row.ethertype),
+        port_range_min=row.port_range_min,
+        port_range_max=row.port_range_max,
+        remote_ip_prefix=row.remote_ip_prefix,
+        remote_group_id=row.remote_group_id,
     )
 
 
@@ -91,4 +141,27 @@ _CHANGED_NETWORKS = sa.select(networks.c.id).where(
 # Not DISTINCT: it would be answered from the index of devices, by reading all of it.
 _CHANGED_DEVICES = sa.select(ports.c.device_id).where(
     ports.c.plan_revision > sa.bindparam("since"), ports.c.host == sa.bindparam("on"), ports.c.device_id != ""
+)
+_AT_ONCE = 10_000
+_GROUPS = (
+    sa.select(
+        security_groups.c.id.label("group_id"),
+        security_groups.c.stateful,
+        *(
+            security_group_rules.c[name]
+            for name in (
+                *("id", "direction", "ethertype", "protocol", "port_range_min", "port_range_max"),
+                *("remote_ip_prefix", "remote_group_id"),
+            )
+        ),
+    )
+    .outerjoin(security_group_rules, security_group_rules.c.security_group_id == security_groups.c.id)
+    .where(security_groups.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(security_group_rules.c.id)
+)
+_CHANGED_GROUPS = sa.select(security_groups.c.id).where(
+    security_groups.c.plan_revision > sa.bindparam("since"),
+    sa.exists()
+    .where(group_bindings.c.security_group_id == security_groups.c.id)
+    .where(ports.c.id == group_bindings.c.port_id, ports.c.host == sa.bindparam("on")),
 )

@@ -185,7 +185,10 @@ def get_rule(tx: Tx, context: Context, rule_id: str) -> SecurityGroupRule:
 
 def create_rules(tx: Tx, context: Context, wanted: Sequence[NewSecurityGroupRule]) -> list[SecurityGroupRule]:
     """All of them or none."""
-    return [_create(tx, context, entry) for entry in wanted]
+    made = [_create(tx, context, entry) for entry in wanted]
+    for group_id in dict.fromkeys(rule.security_group_id for rule in made):
+        touched(tx, group_id)
+    return made
 
 
 def delete_rule(tx: Tx, context: Context, rule_id: str) -> None:
@@ -193,6 +196,13 @@ def delete_rule(tx: Tx, context: Context, rule_id: str) -> None:
     tx.execute(sa.delete(security_group_rules).where(security_group_rules.c.id == rule.id))
     quotas.refund(tx, rule.project_id, {"security_group_rule": 1})
     touched(tx, rule.security_group_id)
+
+
+def protocol_number(protocol: str | None, ethertype: str) -> int | None:
+    """The number in the IP header that a stored protocol means; None for any, which is what 0 means in a rule, and
+    ICMP for IPv6 is ICMPv6 by whatever name."""
+    number = _number(protocol) or None
+    return 58 if number == 1 and ethertype == "IPv6" else number
 
 
 def checked(entry: NewSecurityGroupRule) -> NewSecurityGroupRule:
@@ -252,7 +262,6 @@ def _create(tx: Tx, context: Context, wanted: NewSecurityGroupRule) -> SecurityG
         updated_at=time,
     )
     tx.execute(sa.insert(security_group_rules), {name: getattr(rule, name) for name in rule.__struct_fields__})
-    touched(tx, group.id)
     return rule
 
 

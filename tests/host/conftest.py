@@ -11,6 +11,7 @@ from polyport.config import DataplaneConfig
 from polyport.dataplane import Dataplane, VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.dataplane.bridge.namespace import NAMESPACES
+from tests.host.plans import OPEN
 from tests.host.wire import Nic
 
 _numbers = itertools.count(1)
@@ -42,6 +43,7 @@ async def dataplane(config: DataplaneConfig) -> AsyncIterator[BridgeDataplane]:
     """A bridge dataplane that was just opened in an empty namespace."""
     driver = BridgeDataplane(config)
     await driver.open()
+    await driver.ensure_groups([OPEN])
     yield driver
     await driver.close()
 

@@ -5,10 +5,20 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from polyport.dataplane import VifPlan
-from polyport.ids import NetworkId, PortId, ServerId, SubnetId, new_id
-from polyport.plan import AddressPair, FixedIp, NetworkPlan, NicPlan, SubnetPlan
+from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId, SubnetId, new_id
+from polyport.plan import AddressPair, FixedIp, NetworkPlan, NicPlan, RulePlan, SecurityGroupPlan, SubnetPlan
 
 _macs = itertools.count(0x10)
+
+OPEN = SecurityGroupPlan(
+    id=SecurityGroupId(new_id()),
+    rules=tuple(
+        RulePlan(id=new_id(), direction=direction, ethertype=ethertype)
+        for direction in ("ingress", "egress")
+        for ethertype in ("IPv4", "IPv6")
+    ),
+)
+"""A group that lets everything pass, for tests that are about something else. Ports are in it by default."""
 
 
 def subnet(cidr: str, **facts: Any) -> SubnetPlan:
@@ -40,6 +50,8 @@ def vif(
     number = next(_macs)
     mac = mac_address or f"fa:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
     fixed = tuple(FixedIp(subnet_id=_home(net, address), ip_address=address) for address in addresses)
+    secured = facts.get("port_security_enabled", True)
+    facts.setdefault("security_groups", (OPEN.id,) if secured else ())
     given = tuple(AddressPair(mac_address=other or mac, ip_address=address) for other, address in pairs)
     return VifPlan(
         server_id=of or server(),

@@ -13,7 +13,7 @@ from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.dataplane.fake import FakeDataplane, FakeNetworks
 from polyport.ids import PortId, new_id
 from polyport.names import bridge_of, tap_of
-from tests.host.plans import network, server, vif
+from tests.host.plans import OPEN, network, server, vif
 
 Agent = Callable[[], Awaitable[Dataplane]]
 
@@ -31,6 +31,7 @@ async def agent(request: pytest.FixtureRequest, config: DataplaneConfig) -> Asyn
             FakeDataplane(config, networks=networks) if request.param == "fake" else BridgeDataplane(config)
         )
         await driver.open()
+        await driver.ensure_groups([OPEN])
         running.append(driver)
         return driver
 

@@ -18,7 +18,7 @@ from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.netlink import Links
 from polyport.dataplane.bridge.network import responder_mac
 from tests.host.conftest import Cable
-from tests.host.plans import network, server, subnet, vif
+from tests.host.plans import OPEN, network, server, subnet, vif
 from tests.host.wire import EVERYBODY, Nic, arp, tagged, udp
 
 pytestmark = pytest.mark.host
@@ -164,9 +164,11 @@ async def test_answers_go_on_with_the_next_agent(config: DataplaneConfig) -> Non
     plan = vif(network(), "10.0.0.5")
     first, second = BridgeDataplane(config), BridgeDataplane(config)
     await first.open()
+    await first.ensure_groups([OPEN])
     nic = Nic(await first.plug(plan), plan)
     await first.close()
     await second.open()
+    await second.ensure_groups([OPEN])
     await second.ensure([plan])
     nic.send(request(nic, packet.DISCOVER))
     assert len(await answers(nic)) == 1

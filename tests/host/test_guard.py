@@ -15,7 +15,7 @@ from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.plan import StormPlan
 from tests.host.conftest import Cable
-from tests.host.plans import network, server, vif
+from tests.host.plans import OPEN, network, server, vif
 from tests.host.wire import EVERYBODY, OFFLOAD_HEADER, Nic, arp, is_probe, udp
 
 pytestmark = pytest.mark.host
@@ -178,6 +178,7 @@ async def test_without_the_limits_a_loop_is_a_storm(namespace: str) -> None:
         DataplaneConfig(namespace=namespace, broadcast_rate=10**6, broadcast_burst=10**6, sibling_rate=10**6)
     )
     await driver.open()
+    await driver.ensure_groups([OPEN])
     net, owner = network(), server()
     plans = [vif(net, f"10.0.0.{5 + slot}", of=owner, slot=slot) for slot in (1, 2)]
     one, two = [Nic(await driver.plug(plan), plan) for plan in plans]

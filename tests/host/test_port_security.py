@@ -12,7 +12,7 @@ from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.dataplane.bridge.firewall import BadVif
 from polyport.plan import AddressPair
 from tests.host.conftest import Cable
-from tests.host.plans import network, server, subnet, vif
+from tests.host.plans import OPEN, network, server, subnet, vif
 from tests.host.wire import EVERYBODY, Nic, arp, ethernet, icmp6, neighbor, tagged, udp
 
 pytestmark = pytest.mark.host
@@ -116,11 +116,8 @@ async def test_a_guarded_port_speaks_for_itself_only(cable: Cable, name: str) ->
 
 @pytest.mark.parametrize("name", FRAMES)
 async def test_an_unguarded_port_says_what_it_likes(cable: Cable, name: str) -> None:
-    mine, yours = dual_stack()
-    me, you = (
-        await cable(replace(mine, nic=replace(mine.nic, port_security_enabled=False))),
-        await cable(yours),
-    )
+    mine, yours = (replace(each, nic=replace(each.nic, port_security_enabled=False)) for each in dual_stack())
+    me, you = await cable(mine), await cable(yours)
     frame = FRAMES[name][1](me, you)
     me.send(frame)
     assert you.received() == [frame]
@@ -258,6 +255,7 @@ async def test_rules_outlive_the_agent(dataplane: BridgeDataplane, cable: Cable,
     paired = udp(me.mac, you.mac, "10.9.0.1", you.address)
     second = BridgeDataplane(config)
     await second.open()
+    await second.ensure_groups([OPEN])
     me.send(paired, udp(me.mac, you.mac, "10.8.0.1", you.address))
     assert you.received() == [paired], "the rules of the first agent are in force"
     await second.ensure([mine])
@@ -279,6 +277,7 @@ async def test_other_limits_are_loaded_around_the_ports_in_use(
     me, you = await cable(mine), await cable(yours)
     second = BridgeDataplane(replace(config, broadcast_rate=1, broadcast_burst=3))
     await second.open()
+    await second.ensure_groups([OPEN])
     me.send(me.ping(you), udp(me.mac, you.mac, "10.8.0.1", you.address), *[me.shout()] * 10)
     assert you.received() == [me.ping(you), *[me.shout()] * 3]
     await second.close()

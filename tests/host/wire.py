@@ -82,11 +82,14 @@ def udp(
     source: str, target: str, sender: str, receiver: str, *, ports: tuple[int, int] = (7, 7), data: bytes = b""
 ) -> bytes:
     datagram = struct.pack("!HHHH", *ports, 8 + len(data), 0) + data
-    return ethernet(source, target, *_ip(sender, receiver, 17, datagram))
+    return ethernet(source, target, *ip(sender, receiver, 17, datagram))
 
 
 def icmp6(source: str, target: str, sender: str, receiver: str, kind: int, body: bytes) -> bytes:
-    return ethernet(source, target, *_ip(sender, receiver, 58, struct.pack("!BBH", kind, 0, 0) + body))
+    message = struct.pack("!BBH", kind, 0, 0) + body
+    pseudo = IPv6Address(sender).packed + IPv6Address(receiver).packed + struct.pack("!II", len(message), 58)
+    message = message[:2] + struct.pack("!H", checksum(pseudo + message)) + message[4:]
+    return ethernet(source, target, *ip(sender, receiver, 58, message))
 
 
 def neighbor(source: str, sender: str, about: str, *, kind: int = 136) -> bytes:
@@ -100,7 +103,7 @@ def tagged(frame: bytes, vlan: int = 7) -> bytes:
     return frame[:12] + struct.pack("!HH", 0x8100, vlan) + frame[12:]
 
 
-def _ip(sender: str, receiver: str, protocol: int, data: bytes) -> tuple[int, bytes]:
+def ip(sender: str, receiver: str, protocol: int, data: bytes) -> tuple[int, bytes]:
     source, target = ip_address(sender).packed, ip_address(receiver).packed
     if len(source) == 16:
         return 0x86DD, struct.pack("!IHBB", 6 << 28, len(data), protocol, 255) + source + target + data

@@ -15,7 +15,7 @@ from polyport.config import Config
 from polyport.dataplane.fake import FakeDataplane, FakeNetworks
 from polyport.hypervisor import HypervisorFacts
 from polyport.hypervisor.fake import FakeHost, FakeHypervisor
-from polyport.ids import HostName, ImageId, NetworkId, PortId, ServerId, SubnetId, new_id
+from polyport.ids import HostName, ImageId, NetworkId, PortId, SecurityGroupId, ServerId, SubnetId, new_id
 from polyport.names import tap_of
 from polyport.plan import (
     FixedIp,
@@ -24,6 +24,7 @@ from polyport.plan import (
     ImagePlan,
     NetworkPlan,
     NicPlan,
+    SecurityGroupPlan,
     ServerPlan,
     ServerReport,
     SubnetPlan,
@@ -47,6 +48,7 @@ class MemoryCloud:
         self.revision = 1
         self.servers: dict[ServerId, ServerPlan] = {}
         self.networks: dict[NetworkId, tuple[int, NetworkPlan]] = {NETWORK.id: (1, NETWORK)}
+        self.groups: dict[SecurityGroupId, tuple[int, SecurityGroupPlan]] = {}
         self.reports: dict[ServerId, ServerReport] = {}
         self.round_trips: list[HostReport] = []
         self.images: dict[ImageId, bytes] = {}
@@ -66,6 +68,11 @@ class MemoryCloud:
         self.networks[network.id] = (self.revision, network)
         self._news.set()
 
+    def put_group(self, group: SecurityGroupPlan) -> None:
+        self.revision += 1
+        self.groups[group.id] = (self.revision, group)
+        self._news.set()
+
     def wake(self) -> None:
         self._news.set()
 
@@ -78,7 +85,11 @@ class MemoryCloud:
         networks = tuple(
             network for revision, network in self.networks.values() if network.id in used or revision > since
         )
-        return HostPlan(revision=self.revision, whole=since == 0, servers=servers, networks=networks)
+        named = {group_id for server in servers for nic in server.nics for group_id in nic.security_groups}
+        groups = tuple(group for revision, group in self.groups.values() if group.id in named or revision > since)
+        return HostPlan(
+            revision=self.revision, whole=since == 0, servers=servers, networks=networks, security_groups=groups
+        )
 
     async def report(self, report: HostReport) -> None:
         self.round_trips.append(report)

@@ -15,6 +15,7 @@ from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Switch
 from polyport.ids import NetworkId, PortId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of
+from polyport.plan import SecurityGroupPlan
 
 _CHUNK = 32
 """Links brought to their plan before another call gets its turn on the thread."""
@@ -60,6 +61,9 @@ class BridgeDataplane:
             )
             for tap, bridge in taps.items()
         )
+
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+        await self._thread.run(self._switch.ensure_groups, list(groups))
 
     async def plug(self, vif: VifPlan) -> int:
         port, lease = _checked(vif)

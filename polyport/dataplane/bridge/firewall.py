@@ -6,8 +6,8 @@ elements of its sets and maps, so that a frame costs the same with one port and 
     from_guest (prerouting)       from a known port? -- port_security -- flood limit -- to the responder
     between_siblings (forward)    the tighter flood limit between two NICs of one server on one network
 
-Chains for security groups have their place at the forward hook (`FORWARD_PRIORITIES`). The packet mark holds
-the network's number and, in its low bits, room for the state of a connection. A port that is in no set is not
+Security groups have tables of their own (`groups`). The packet mark holds the network's number and, in its low bits,
+room for the state of a connection. A port that is in no set is not
 heard: its elements come before its link is up.
 
 Which elements a NIC has depends on its siblings (the other NICs of its server on the same network), and on
@@ -38,8 +38,9 @@ from polyport.names import tap_of
 
 TABLE = "bridge polyport"
 
-FORWARD_PRIORITIES: Mapping[str, int] = {"to_looped": -60, "between_siblings": -50, "from_port": 10, "to_port": 20}
-"""Priorities at the forward hook. A chain that accepts ends itself only, so each of them can drop."""
+FORWARD_PRIORITIES: Mapping[str, int] = {"to_looped": -60, "between_siblings": -50}
+"""Priorities at the forward hook. A chain that accepts ends itself only, so each of them can drop. Those of security
+groups are in `groups.PRIORITIES`; they leave the mark as it is here."""
 
 SETS = (
     *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "probed"),

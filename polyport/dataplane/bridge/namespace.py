@@ -140,16 +140,13 @@ def _share_names() -> None:
 
 
 def _silence() -> None:
-    """Keep the host's own voice off the bridges, and its connection tracking off their frames."""
+    """Keep the host's own voice off the bridges."""
     settings = {
         "ipv6/conf/all/disable_ipv6": "1",
         "ipv6/conf/default/disable_ipv6": "1",
-        "bridge/bridge-nf-call-iptables": "0",
-        "bridge/bridge-nf-call-ip6tables": "0",
-        "bridge/bridge-nf-call-arptables": "0",
     }
     for name, value in settings.items():
-        # Absent where the kernel has no IPv6 or no br_netfilter: then there is nothing to silence.
+        # Absent where the kernel has no IPv6: then there is nothing to silence.
         with suppress(FileNotFoundError):
             Path("/proc/sys/net", name).write_text(value)
 

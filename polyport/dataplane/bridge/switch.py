@@ -19,11 +19,14 @@ from polyport.config import DataplaneConfig
 from polyport.dataplane import VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp_listener import listen
 from polyport.dataplane.bridge.firewall import Element, Port, wishes_of
+from polyport.dataplane.bridge.grouping import Grouping
+from polyport.dataplane.bridge.members import member_of
 from polyport.dataplane.bridge.netlink import Links, NoSuchLink
 from polyport.dataplane.bridge.network import responder_mac
 from polyport.dataplane.bridge.ruleset import Ruleset
 from polyport.ids import NetworkId, PortId, ServerId
 from polyport.names import bridge_of, tap_of
+from polyport.plan import SecurityGroupPlan
 
 
 class Group(NamedTuple):
@@ -60,12 +63,21 @@ class Switch:
             self._ruleset = Ruleset(self._config)
             undo.callback(self._ruleset.close)
             self._ruleset.open()
+            self._grouping = Grouping(self._config)
+            undo.callback(self._grouping.close)
+            self._grouping.open()
             for tap, bridge in self._links.vifs().items():
                 if bridge is not None:
                     self._taps.setdefault(bridge, set()).add(tap)
             undo.pop_all()
 
+    @property
+    def connection_tracking(self) -> str:
+        """Where the kernel tracks connections: `bridge` or `inet`."""
+        return self._grouping.backend
+
     def close(self) -> None:
+        self._grouping.close()
         self._ruleset.close()
         self._links.close()
 
@@ -90,6 +102,9 @@ class Switch:
             self._links.attach(tap, bridge, vif.network.mtu, up=port.up)
             undo.pop_all()
         return descriptor
+
+    def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+        self._grouping.ensure(groups)
 
     def guard(self, ports: Iterable[Port]) -> list[Port]:
         """Bring the rules of those vifs that exist to their plan, all in one transaction; the vifs that exist."""
@@ -128,6 +143,7 @@ class Switch:
         for bridge in [name for name in self._listening if name in doomed]:
             self._silence(bridge)
         self._ruleset.settle(taps)
+        self._grouping.settle(taps)
         return tuple(sorted(doomed))
 
     def counters(self, port_id: PortId) -> VifCounters | None:
@@ -147,7 +163,13 @@ class Switch:
             after[group] = (before - leaving[group]) | entering[group]
             old.update(wishes_of(before, leaving[group]))
             new.update(wishes_of(after[group], entering[group]))
-        self._ruleset.put(new, old, [tap_of(port_id) for port_id in named])
+        # A port is heard by the rules of `_ruleset`, so its groups come before them.
+        self._grouping.put([member_of(port.vif) for port in coming.values()], named)
+        try:
+            self._ruleset.put(new, old, [tap_of(port_id) for port_id in named])
+        except BaseException:
+            self._grouping.put([member_of(port.vif) for port in going.values()], named)
+            raise
         for port_id in going:
             del self._ports[port_id]
         self._ports |= coming
