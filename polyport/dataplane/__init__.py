@@ -8,8 +8,8 @@ that. So a crash in between leaves no tap behind, and a guest that ends takes it
 remains (rules, leases, the bridge when its last port goes).
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -57,9 +57,27 @@ class DataplaneFacts(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the metadata service says to one request."""
+
+    content: bytes
+    content_type: str
+
+
+Metadata: TypeAlias = Callable[[ServerId, PortId, str], Answer | None]
+"""(server, port, path of the URL) -> what the guest is told; None where nothing is there (404).
+
+Server and port are those of the vif the request came in by, whatever the guest says of itself. Called on the event
+loop, so it answers from what is at hand.
+"""
+
+
 class Dataplane(Protocol):
-    async def open(self) -> DataplaneFacts:
-        """Get ready (namespace, base rules). What exists already keeps working through this. Called once."""
+    async def open(self, metadata: Metadata | None = None) -> DataplaneFacts:
+        """Get ready (namespace, base rules). What exists already keeps working through this. Called once.
+
+        `metadata` answers what guests ask at http://169.254.169.254/, from any NIC; None: nothing listens there.
+        """
 
     async def close(self) -> None:
         """Let go without taking anything down."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import DataplaneFacts, FoundVif, VifCounters, VifPlan
+from polyport.dataplane import Answer, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
 from polyport.ids import NetworkId, PortId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
 
@@ -43,9 +43,11 @@ class FakeDataplane:
         self._config = config or DataplaneConfig(driver="fake")
         self._before = before
         self._networks = networks if networks is not None else FakeNetworks()
+        self._metadata: Metadata | None = None
 
-    async def open(self) -> DataplaneFacts:
+    async def open(self, metadata: Metadata | None = None) -> DataplaneFacts:
         await self._hook("open")
+        self._metadata = metadata
         return DataplaneFacts(name="fake", version="1")
 
     async def close(self) -> None:
@@ -90,6 +92,11 @@ class FakeDataplane:
     async def counters(self, port_id: PortId) -> VifCounters | None:
         await self._hook("counters")
         return NOTHING if tap_of(port_id) in self._networks.taps else None
+
+    def ask(self, port_id: PortId, path: str) -> Answer | None:
+        """What the metadata service tells a guest that asks by this port."""
+        vif = self._networks.plans.get(tap_of(port_id))
+        return None if vif is None or self._metadata is None else self._metadata(vif.server_id, port_id, path)
 
     async def _hook(self, name: str) -> None:
         if self._before is not None:

@@ -3,15 +3,15 @@
 import asyncio
 import os
 import platform
-import socket
 from collections.abc import Iterable, Mapping
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, VifCounters, VifPlan
+from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
+from polyport.dataplane.bridge.metadata import MetadataServer
 from polyport.dataplane.bridge.namespace import NamespaceThread
-from polyport.dataplane.bridge.switch import Switch
+from polyport.dataplane.bridge.switch import Listeners, Switch
 from polyport.ids import NetworkId, PortId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of
 
@@ -25,13 +25,16 @@ class BridgeDataplane:
     def __init__(self, config: DataplaneConfig) -> None:
         self._thread = NamespaceThread(config.namespace)
         self._dhcp = Dhcp()
+        self._metadata = MetadataServer(lambda server_id, port_id, path: None)
         self._switch = Switch(config, self._serve, self._stop)
 
-    async def open(self) -> DataplaneFacts:
+    async def open(self, metadata: Metadata | None = None) -> DataplaneFacts:
         self._loop = asyncio.get_running_loop()
+        if metadata is not None:
+            self._metadata = MetadataServer(metadata)
         try:
             await self._thread.open()
-            await self._thread.run(self._switch.open)
+            await self._thread.run(self._switch.open, with_metadata=metadata is not None)
         except BaseException:
             await self._thread.close()
             raise
@@ -41,6 +44,7 @@ class BridgeDataplane:
         await self._thread.run(self._switch.close)
         await self._thread.close()
         self._dhcp.close()
+        await self._metadata.close()
 
     async def found(self) -> tuple[FoundVif, ...]:
         taps = await self._thread.run(self._switch.found)
@@ -61,7 +65,7 @@ class BridgeDataplane:
             os.close(descriptor)
             self._switch.unplug(port_id)
 
-        self._dhcp.withdraw(port_id)
+        self._silence(port_id)
         descriptor = await self._thread.run_or_undo(undo, self._switch.plug, port)
         self._answer(vif, lease)
         return descriptor
@@ -89,28 +93,46 @@ class BridgeDataplane:
             raise bad[0]
 
     async def unplug(self, port_id: PortId) -> None:
-        self._dhcp.withdraw(port_id)
+        self._silence(port_id)
         await self._thread.run(self._switch.unplug, port_id)
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         self._dhcp.keep(keep)
+        self._metadata.keep(keep)
         return await self._thread.run(self._switch.sweep, keep)
 
     async def counters(self, port_id: PortId) -> VifCounters | None:
         return await self._thread.run(self._switch.counters, port_id)
 
     def _answer(self, vif: VifPlan, lease: Lease | None) -> None:
+        """Let a vif that exists be told what its plan says."""
+        self._metadata.know(bridge_of(vif.network.id), vif.nic.port_id, vif.server_id)
         if lease is None:
             self._dhcp.withdraw(vif.nic.port_id)
         else:
             self._dhcp.offer(bridge_of(vif.network.id), lease)
 
-    def _serve(self, bridge: str, listener: socket.socket, mac: str) -> None:
-        """From the thread: answer DHCP on a bridge."""
-        self._loop.call_soon_threadsafe(self._dhcp.serve, bridge, listener, bytes.fromhex(mac.replace(":", "")))
+    def _silence(self, port_id: PortId) -> None:
+        """Let a port that is about to change or go be told nothing."""
+        self._dhcp.withdraw(port_id)
+        self._metadata.forget(port_id)
+
+    def _serve(self, bridge: str, listeners: Listeners, mac: str) -> None:
+        """From the thread: answer guests on a bridge."""
+
+        def serve() -> None:
+            self._dhcp.serve(bridge, listeners.packets, bytes.fromhex(mac.replace(":", "")))
+            if listeners.metadata is not None:
+                self._metadata.serve(bridge, listeners.metadata)
+
+        self._loop.call_soon_threadsafe(serve)
 
     def _stop(self, bridge: str) -> None:
-        self._loop.call_soon_threadsafe(self._dhcp.stop, bridge)
+        def stop() -> None:
+            self._dhcp.stop(bridge)
+            self._metadata.stop(bridge)
+
+        self._loop.call_soon_threadsafe(stop)
 
 
 def _checked(vif: VifPlan) -> tuple[Port, Lease | None]:

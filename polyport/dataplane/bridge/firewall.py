@@ -4,6 +4,8 @@ One table holds everything (`table.nft`). Its chains never change while the host
 elements of its sets and maps, so that a frame costs the same with one port and with thousands:
 
     from_guest (prerouting)       from a known port? -- port_security -- flood limit -- to the responder
+    to_host (input)               the address of the responder, and nothing else of this host
+    from_host (output)            what the metadata service says goes to the server that asked
     between_siblings (forward)    the tighter flood limit between two NICs of one server on one network
 
 Chains for security groups have their place at the forward hook (`FORWARD_PRIORITIES`). The packet mark holds
@@ -32,7 +34,7 @@ from typing import NamedTuple
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, VifPlan
-from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, mark_of, responder_mac
+from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, asker_of, mark_of, responder_mac
 from polyport.names import tap_of
 
 TABLE = "bridge polyport"
@@ -41,10 +43,10 @@ FORWARD_PRIORITIES: Mapping[str, int] = {"between_siblings": -50, "from_port": 1
 """Priorities at the forward hook. A chain that accepts ends itself only, so each of them can drop."""
 
 SETS = (
-    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs"),
+    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "answers"),
     *("ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s"),
 )
-MAPS = ("ports", "hosts")
+MAPS = ("ports", "hosts", "askers")
 
 MOST_MTU = 65521
 """Of a tap; 68 is the least that IPv4 allows."""
@@ -163,6 +165,7 @@ class Port:
         if not _is_unicast(self.mac):
             raise self._bad(f"its MAC {self.mac} is no unicast address")
         self.mark = hex(mark_of(vif.network.id))
+        self.asker = hex(asker_of(nic.port_id))
         self.responder = responder_mac(vif.network.id)
         self.addresses: dict[str, set[tuple[str, str]]] = {self.mac: set()}
         """MAC -> set and value of each single address the port may use with it, besides its link-local one."""
@@ -205,6 +208,8 @@ class Port:
         elements = {
             Element("ports", f"{self.name} : {self.mark}"),
             Element("hosts", f"{self.mark} : {self.responder}"),
+            Element("askers", f"{self.name} : {self.asker}"),
+            Element("answers", f"{self.name} . {self.asker}"),
             Element("known", f"{self.mark} . {self.responder}"),
             Element("owners", f"{self.name} . {self.mac}"),
             *(Element("known", f"{self.mark} . {mac}") for mac in self.addresses),
@@ -227,7 +232,10 @@ class Port:
         An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one NIC of
         a server may use the others may use too, each with its own MAC.
         """
-        elements = {Element("siblings", f"{self.name} . {sibling.name}")}
+        elements = {
+            Element("siblings", f"{self.name} . {sibling.name}"),
+            Element("answers", f"{self.name} . {sibling.asker}"),
+        }
         if not self.guarded:
             return elements | {Element("kin", f"{self.name} . {sibling.mac}")}
         return elements | self._with(self.mac, sibling.addresses[sibling.mac])
