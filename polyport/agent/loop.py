@@ -8,7 +8,7 @@ on a wake-up having come.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from polyport.agent import Cloud, inventory, records
@@ -34,8 +34,7 @@ class Agent:
     """One host's agent. `run` is its whole life.
 
     `machine` names this life of the machine (found out where None); `grace` is how long a guest that is
-    asked to power off is waited for, in seconds; `at_once` how many servers are worked on at the same time;
-    `addresses` the PCI address of each NIC slot, for config drives.
+    asked to power off is waited for, in seconds; `at_once` how many servers are worked on at the same time.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class Agent:
         machine: str | None = None,
         grace: float = 10.0,
         at_once: int | None = None,
-        addresses: Mapping[int, str] | None = None,
     ) -> None:
         self._cloud = cloud
         self._hypervisor = hypervisor
@@ -60,7 +58,6 @@ class Agent:
         self._machine = machine
         self._grace = grace
         self._at_once = at_once
-        self._addresses = addresses or {}
         self._outbox = Outbox(cloud.report, host)
         self._plans = PlanSum()
         self._jobs: Jobs | None = None
@@ -83,7 +80,6 @@ class Agent:
                 servers=self._servers,
                 images=ImageCache(self._state / "cache", self._cloud.image),
                 machine=machine,
-                addresses=self._addresses,
             )
 
             async def tell_facts() -> None:
