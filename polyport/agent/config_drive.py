@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from polyport.agent.vendor_data import vendor_data
 from polyport.agent.vifs import default_route, is_default, network_of, subnets_of
 from polyport.errors import HostError
 from polyport.ids import NetworkId, SubnetId
@@ -52,12 +53,20 @@ class UserDataNotBase64(HostError):
 
 
 def drive_files(
-    server: ServerPlan, networks: Networks, *, nic_address: NicAddress, random_seed: bytes = b""
+    server: ServerPlan,
+    networks: Networks,
+    *,
+    nic_address: NicAddress,
+    random_seed: bytes = b"",
+    policy_routing: bool = True,
 ) -> dict[str, bytes]:
-    """The files of a config drive: path -> content. Raises `UserDataNotBase64`."""
+    """The files of a config drive: path -> content.
+
+    `policy_routing`: whether the guest is told to route each NIC's traffic by itself. Raises `UserDataNotBase64`.
+    """
     meta = meta_data(server, nic_address, random_seed)
     user_data = _user_data(server)
-    vendor = _json(vendor_data(server, networks))
+    vendor = _json(vendor_data(server, networks, policy_routing=policy_routing))
     network = _json(network_data(server.nics, networks))
     files: dict[str, bytes] = {}
     for version in VERSIONS:
@@ -174,11 +183,6 @@ def _routes(subnet: SubnetPlan, *, default: bool) -> Iterable[Json]:
         if not is_default(destination):
             network = ipaddress.ip_network(destination, strict=False)
             yield {"network": str(network.network_address), "netmask": str(network.netmask), "gateway": next_hop}
-
-
-def vendor_data(server: ServerPlan, networks: Networks) -> Json:
-    """What the platform adds to a guest's own configuration: nothing."""
-    return {}
 
 
 def ec2_meta_data(server: ServerPlan) -> Json:

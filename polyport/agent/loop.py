@@ -8,10 +8,11 @@ on a wake-up having come.
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-from polyport.agent import Cloud, inventory, records
+from polyport.agent import Cloud, inventory, metadata, records
 from polyport.agent.disks import ImageCache
 from polyport.agent.jobs import Jobs
 from polyport.agent.outbox import Outbox
@@ -20,9 +21,9 @@ from polyport.agent.reconcile import Seen
 from polyport.agent.servers import Host
 from polyport.agent.undo import off_loop
 from polyport.config import Config
-from polyport.dataplane import Dataplane
+from polyport.dataplane import Answer, Dataplane
 from polyport.hypervisor import Hypervisor
-from polyport.ids import HostName, ServerId
+from polyport.ids import HostName, PortId, ServerId
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Agent:
         self._state = config.state.absolute()
         self._servers = config.servers.absolute()
         self._timer = config.timer
+        self._policy_routing = config.policy_routing
         self._machine = machine
         self._grace = grace
         self._at_once = at_once
@@ -70,7 +72,7 @@ class Agent:
         async with AsyncExitStack() as drivers:
             facts = await self._hypervisor.open(self._changed)
             drivers.push_async_callback(self._hypervisor.close)
-            dataplane_facts = await self._dataplane.open()
+            dataplane_facts = await self._dataplane.open(self._metadata)
             drivers.push_async_callback(self._dataplane.close)
             machine = self._machine if self._machine is not None else await off_loop(inventory.machine)
             host = Host(
@@ -80,6 +82,7 @@ class Agent:
                 servers=self._servers,
                 images=ImageCache(self._state / "cache", self._cloud.image),
                 machine=machine,
+                policy_routing=self._policy_routing,
             )
 
             async def tell_facts() -> None:
@@ -102,6 +105,20 @@ class Agent:
                     await self._rounds(jobs, tell_facts)
                 finally:
                     jobs.close()
+
+    def _metadata(self, server_id: ServerId, port_id: PortId, path: str) -> Answer | None:
+        """What a guest is told that asks by this port; nothing where its plan does not have the port any more."""
+        server = self._plans.servers.get(server_id)
+        if server is None or all(nic.port_id != port_id for nic in server.nics):
+            return None
+        return metadata.answer(
+            server,
+            self._plans.networks,
+            path,
+            nic_address=self._hypervisor.nic_address,
+            seed=os.urandom,
+            policy_routing=self._policy_routing,
+        )
 
     def _changed(self, server_id: ServerId) -> None:
         if self._jobs is not None:

@@ -52,6 +52,8 @@ class Host:
     servers: Path
     images: ImageCache
     machine: str
+    policy_routing: bool = True
+    """Whether guests are told to route each NIC's traffic by itself."""
 
     def directory(self, server_id: ServerId) -> Path:
         return records.directory(self.servers, server_id)
@@ -309,7 +311,11 @@ async def _make_config_drive(host: Host, plan: ServerPlan, vifs: tuple[VifPlan, 
 
     def write() -> None:
         files = config_drive.drive_files(
-            plan, networks, nic_address=host.hypervisor.nic_address, random_seed=os.urandom(512)
+            plan,
+            networks,
+            nic_address=host.hypervisor.nic_address,
+            random_seed=os.urandom(512),
+            policy_routing=host.policy_routing,
         )
         drive_image.write_drive(path, files)
 
