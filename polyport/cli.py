@@ -41,6 +41,9 @@ def up(
 ) -> None:
     """Start the cloud and stay. Guests keep running when it is stopped, and are found again at the next start."""
     _log(verbose)
+    # The event loop and the database's threads hand over to each other all the time; a thread that computes shall not
+    # hold the others up for the interpreter's usual 5 ms.
+    sys.setswitchinterval(0.0005)
     try:
         asyncio.run(_serve(_configured(path, state, listen, fake), clouds))
     except PolyportError as error:

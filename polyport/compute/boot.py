@@ -19,16 +19,13 @@ from polyport.compute import (
     hosts,
     keypairs,
     nics,
-    scheduler,
-    server_groups,
-    servers,
+    placement,
     states,
     wanted_nics,
 )
 from polyport.compute.boot_images import BootImage, boot_image
 from polyport.compute.flavors import Flavor
 from polyport.compute.nics import NewNic
-from polyport.compute.server_groups import ServerGroup
 from polyport.compute.wanted_nics import Choice, Resolved
 from polyport.context import Context
 from polyport.db.engine import Tx
@@ -39,8 +36,6 @@ from polyport.ids import HostName, PortId, SecurityGroupId, ServerId, new_id
 from polyport.network.ipam import WantedIp
 from polyport.network.ports import NewPort
 
-ZONE = "nova"
-"""The one availability zone there is."""
 MOST_SERVERS = 1000
 """Servers in one request."""
 
@@ -51,18 +46,6 @@ class FlavorMissing(Invalid):
 
 class KeyMissing(Invalid):
     """Invalid key_name provided."""
-
-
-class ZoneMissing(Invalid):
-    """The requested availability zone is not available"""
-
-
-class GroupMissing(Invalid):
-    """Instance group {group_id} could not be found."""
-
-
-class GroupFull(scheduler.NoValidHost):
-    """No valid host was found. Server group {group_id} wants its servers on different hosts, and each has one."""
 
 
 class TooMuchMetadata(OverQuota):
@@ -127,10 +110,10 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     flavor = _flavor(tx, context, wanted.flavor_id)
     image = boot_image(tx, context, wanted.image_id, flavor)
     key = key_kept(tx, context, wanted.key_name)
-    zone, named = _zone(wanted)
+    zone, named = placement.zone_of(wanted.availability_zone)
     limits = quotas.limits_of(tx, context.project_id)
     check_metadata(limits, wanted.metadata)
-    group = _group(tx, context, wanted.scheduler_hints)
+    group = placement.group_of(tx, context, wanted.scheduler_hints)
     groups = wanted_nics.security_group_ids(tx, context, wanted.security_groups)
     entries = wanted_nics.resolve(tx, context, wanted.networks)
     if wanted.max_count > 1:
@@ -142,7 +125,7 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
         ports = sum(entry.port is None for entry in entries)
         count = _count(limits, quotas.usage_of(tx, context.project_id), wanted, flavor, ports)
     _charge(tx, context, flavor, count)
-    host = _host(tx, flavor, count, named, group)
+    host = placement.host_for(tx, flavor, count, wanted.host or named, group)
     hosts.promise(tx, host, vcpus=count * flavor.vcpus, memory_mb=count * flavor.ram)
 
     made = Made(
@@ -198,41 +181,6 @@ def key_kept(tx: Tx, context: Context, name: str | None) -> list[str] | None:
     return [key.name, key.public_key, key.type]
 
 
-def _zone(wanted: NewServer) -> tuple[str, str | None]:
-    """`zone`, `zone:host` or `zone:host:node` -> the zone, and the host if one is named."""
-    zone, _, rest = (wanted.availability_zone or ZONE).partition(":")
-    if (zone or ZONE) != ZONE:
-        raise ZoneMissing
-    host, _, node = rest.partition(":")
-    return ZONE, wanted.host or host or node or None
-
-
-def _group(tx: Tx, context: Context, hints: Mapping[str, object]) -> ServerGroup | None:
-    """The group a server joins. (All other hints say where a server would rather be, and are kept.)"""
-    if "group" not in hints:
-        return None
-    group_id = str(hints["group"])
-    try:
-        return server_groups.get_group(tx, context, group_id)
-    except NotFound as error:
-        raise GroupMissing(group_id=group_id[:100]) from error
-
-
-def _host(tx: Tx, flavor: Flavor, count: int, on: str | None, group: ServerGroup | None) -> HostName:
-    """One host for all servers of a request, by the rules of their group."""
-    choices = hosts.candidates(tx)
-    if group is not None and group.policy in ("affinity", "anti-affinity"):
-        has = servers.hosts_of(tx, group.members)
-        if group.policy == "anti-affinity":
-            most = group.rules.get("max_server_per_host", 1)
-            choices = [host for host in choices if has.get(host.name, 0) + count <= most]
-            if not choices:
-                raise GroupFull(group_id=group.id)
-        elif has:
-            choices = [host for host in choices if host.name in has]
-    return scheduler.choose_host(choices, vcpus=flavor.vcpus, memory_mb=flavor.ram, on=on)
-
-
 def _check_shared(entries: Sequence[Resolved]) -> None:
     """Several servers cannot share a port or an address."""
     for entry in entries:
@@ -271,7 +219,7 @@ def _row(
         "project_id": context.project_id,
         "user_id": context.user_id,
         "description": wanted.description,
-        "pinned_zone": ZONE if wanted.availability_zone is not None else None,
+        "pinned_zone": placement.ZONE if wanted.availability_zone is not None else None,
         "vm_state": states.BUILDING,
         "task_state": states.SPAWNING,
         "power_state": states.NO_POWER,

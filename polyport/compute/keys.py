@@ -95,7 +95,8 @@ def _ssh_fingerprint(text: str) -> str:
     try:
         load_ssh_public_key(text.encode())
         blob = base64.b64decode(text.split()[1], validate=True)
-    except (ValueError, NotImplementedError, UnsupportedAlgorithm, IndexError) as error:
+    except (ValueError, RuntimeError, UnsupportedAlgorithm, IndexError) as error:
+        # RuntimeError is the kind of what the library raises for points on a curve that it cannot read.
         raise InvalidPublicKey(reason="failed to generate fingerprint") from error
     return _pairs(hashlib.md5(blob, usedforsecurity=False).hexdigest())
 

@@ -44,7 +44,7 @@ class TooManyNicsForSlots(Invalid):
     integer up to {most}, asks for another number."""
 
 
-class Nic(Struct, frozen=True):
+class Nic(Struct, frozen=True, gc=False):
     """A NIC and what everybody wants to know of its port."""
 
     server_id: ServerId

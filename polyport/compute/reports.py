@@ -4,7 +4,7 @@ A report names the revision it carried out. One about less than what is wanted n
 user asked for in the meantime is on its way to the host already, and the next report is about that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,7 @@ def record(tx: Tx, report: HostReport) -> None:
     ids = [server.id for server in report.servers]
     mine = servers.select_servers().where(rows.c.host == report.host, rows.c.id.in_(ids))
     found: Mapping[str, Server] = {server.id: server for server in servers.find_servers(tx, mine)}
+    alive: list[ServerReport] = []
     for said in report.servers:
         server = found.get(said.id)
         if server is None or server.terminated_at is not None:
@@ -34,7 +35,8 @@ def record(tx: Tx, report: HostReport) -> None:
             _record_gone(tx, server, said)
         else:
             _record_server(tx, report.host, server, said)
-    _record_ports(tx, report)
+            alive.append(said)
+    _record_ports(tx, alive)
 
 
 def _record_gone(tx: Tx, server: Server, said: ServerReport) -> None:
@@ -73,12 +75,12 @@ def _fault_words(server: Server) -> str | None:
     return str(msgspec.json.decode(server.fault)["message"])
 
 
-def _record_ports(tx: Tx, report: HostReport) -> None:
+def _record_ports(tx: Tx, said: Sequence[ServerReport]) -> None:
     """Ports are ACTIVE while they are plugged; what a host says of a port it no longer has is old news."""
     plugged: list[PortId] = []
     unplugged: list[PortId] = []
-    mine = nics.ports_of(tx, [server.id for server in report.servers])
-    for server in report.servers:
+    mine = nics.ports_of(tx, [server.id for server in said])
+    for server in said:
         for nic in server.nics:
             if mine.get(nic.port_id) == server.id:
                 running = nic.plugged and not nic.quarantined and server.power in ("running", "paused")

@@ -25,7 +25,7 @@ class ServerLocked(Conflict):
     """Instance {server_id} is locked"""
 
 
-class Server(Struct, frozen=True):
+class Server(Struct, frozen=True, gc=False):
     """A row, in the order of `COLUMNS`. What is JSON in the database stays text here: most of it is shown as it is."""
 
     number: int
@@ -120,6 +120,8 @@ def _is_json(name: str) -> bool:
 
 COLUMNS = tuple(_column(name) for name in Server.__struct_fields__)
 _SELECT = sa.select(*COLUMNS)
+_LONG = ("image", "user_data", "key", "admin_password")
+_SLIM = sa.select(*(sa.null().label(column.name) if column.name in _LONG else column for column in COLUMNS))
 _ANY_BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"))
 _LOCKED, _CONFIG_DRIVE = (Server.__struct_fields__.index(name) for name in ("locked", "config_drive"))
 _BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"), servers.c.deleted_at.is_(None))
@@ -150,8 +152,10 @@ def _server(row: Sequence[Any]) -> Server:
     return Server(*values)
 
 
-def select_servers() -> sa.Select[Any]:
-    return _SELECT
+def select_servers(*, slim: bool = False) -> sa.Select[Any]:
+    """Servers, to look for; `slim` leaves out (as None) what is long and most lists do not show: image, user data,
+    key and password."""
+    return _SLIM if slim else _SELECT
 
 
 def hosts_of(tx: Tx, server_ids: Sequence[ServerId]) -> dict[str, int]:

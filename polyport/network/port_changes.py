@@ -15,6 +15,8 @@ from polyport.errors import Conflict
 from polyport.ids import SecurityGroupId
 from polyport.network import InvalidInput
 from polyport.network.ipam import Want, WantedIp, allocate, number_of
+from polyport.network.new_ports import MacAddressInUse, check_groups, check_security
+from polyport.network.port_rows import Port, get_port, insert_addresses, insert_bindings
 from polyport.network.port_rules import (
     VNIC_TYPES,
     WantedOption,
@@ -23,16 +25,7 @@ from polyport.network.port_rules import (
     checked_options,
     checked_pairs,
 )
-from polyport.network.ports import (
-    MacAddressInUse,
-    Port,
-    PortInUse,
-    check_groups,
-    check_security,
-    get_port,
-    insert_addresses,
-    insert_bindings,
-)
+from polyport.network.ports import PortInUse
 from polyport.network.subnets import spaces_of
 from polyport.plan import FixedIp
 from polyport.policy import PolicyNotAuthorized

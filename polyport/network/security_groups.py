@@ -134,6 +134,7 @@ def default_group(tx: Tx, project_id: ProjectId) -> SecurityGroupId:
         return SecurityGroupId(row[0])
     time = now()
     group = _new(project_id, DEFAULT_NAME, "Default security group", time, is_default=True)
+    quotas.count(tx, project_id, {"security_group": 1, "security_group_rule": 4})
     _insert(tx, [group], time)
     return group.id
 
@@ -149,9 +150,10 @@ def create_groups(tx: Tx, context: Context, wanted: Sequence[NewSecurityGroup]) 
         check_stateful(entry.stateful)
         made.append(_new(project_id, entry.name, entry.description, time))
     for project_id in dict.fromkeys(group.project_id for group in made):
-        quotas.charge(tx, project_id, {"security_group": sum(group.project_id == project_id for group in made)})
+        count = sum(group.project_id == project_id for group in made)
+        quotas.charge(tx, project_id, {"security_group": count, "security_group_rule": 2 * count})
         default_group(tx, project_id)
-    _insert(tx, made, time, counted=True)
+    _insert(tx, made, time)
     return made
 
 
@@ -228,8 +230,8 @@ def _new(project_id: ProjectId, name: str, description: str, time: str, *, is_de
     )
 
 
-def _insert(tx: Tx, groups: Sequence[SecurityGroup], time: str, *, counted: bool = False) -> None:
-    """Groups with the rules Neutron gives new ones. Rules nobody asked for are counted, but never over quota."""
+def _insert(tx: Tx, groups: Sequence[SecurityGroup], time: str) -> None:
+    """Groups with the rules Neutron gives new ones: two, and two more in a default group."""
     rows = []
     rules = []
     for group in groups:
@@ -251,10 +253,6 @@ def _insert(tx: Tx, groups: Sequence[SecurityGroup], time: str, *, counted: bool
                         "updated_at": time,
                     }
                 )
-        added = {"security_group_rule": 4 if group.is_default else 2}
-        if not counted:
-            added["security_group"] = 1
-        quotas.count(tx, group.project_id, added)
     tx.execute(sa.insert(security_groups), rows)
     tx.execute(sa.insert(security_group_rules), rules)
 

@@ -115,3 +115,9 @@ async def test_there_is_one_zone(client: Client, admin: Client) -> None:
     assert (await client.get("/compute/os-availability-zone/detail")).status_code == 403
     (zone,) = (await admin.get("/compute/os-availability-zone/detail")).json()["availabilityZoneInfo"]
     assert zone["hosts"]["localhost"]["nova-compute"]["active"] is True
+
+
+async def test_hosts_are_in_no_aggregate(admin: Client, client: Client) -> None:
+    assert (await admin.get("/compute/os-aggregates")).json() == {"aggregates": []}
+    assert (await admin.get("/compute/os-aggregates/1")).status_code == 404
+    assert (await client.get("/compute/os-aggregates")).status_code == 403

@@ -88,6 +88,12 @@ async def test_a_limit_below_what_is_used_is_refused_unless_it_is_forced(client:
     assert (await admin.put(path, {"quota": {"network": 0, "force": True}})).status_code == 200
 
 
+async def test_what_is_no_projects_id(admin: Client) -> None:
+    for project in ("a%00b", "x" * 65, "a%20b"):
+        assert (await admin.put(f"/network/quotas/{project}", {"quota": {"port": 1}})).status_code == 404
+        assert (await admin.get(f"/network/quotas/{project}")).status_code == 404
+
+
 @pytest.mark.parametrize("quota", [{"port": -2}, {"port": "many"}, {"port": 2**40}, {"gold": 1}, {"port": None}, []])
 async def test_limits_that_cannot_be(client: Client, admin: Client, quota: object) -> None:
     answer = await admin.put(f"/network/quotas/{client.project_id}", {"quota": quota})

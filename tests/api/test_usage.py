@@ -27,7 +27,7 @@ async def test_use_is_counted_by_project_and_server(client: Client, other: Clien
     assert [entry["tenant_id"] for entry in listed] == [client.project_id]
     assert "server_usages" not in listed[0]
     none = await other.get(f"/compute/os-simple-tenant-usage/{other.project_id}?{EVER}")
-    assert none.json() == {"tenant_usage": {}}
+    assert none.json()["tenant_usage"].items() >= {"total_hours": 0, "server_usages": []}.items()
     assert (await other.get(f"/compute/os-simple-tenant-usage/{client.project_id}")).status_code == 403
 
 
@@ -35,7 +35,7 @@ async def test_a_span_before_the_server_has_no_use(client: Client) -> None:
     await make_server(client)
     span = "start=2020-01-01&end=2020-02-01"
     answer = await client.get(f"/compute/os-simple-tenant-usage/{client.project_id}?{span}")
-    assert answer.json() == {"tenant_usage": {}}
+    assert answer.json()["tenant_usage"]["server_usages"] == []
 
 
 async def test_servers_come_in_pages(client: Client) -> None:

@@ -29,10 +29,8 @@ def sdk(cloud: ScratchCloud) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def image(sdk: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    file = tmp_path_factory.mktemp("image") / "cirros.raw"
-    file.write_bytes(os.urandom(1 << 20))
-    return sdk.create_image("cirros", filename=str(file), disk_format="raw", container_format="bare", wait=True)
+def image(sdk: Any) -> Any:
+    return sdk.create_image("cirros", data=os.urandom(1 << 20), disk_format="raw", container_format="bare", wait=True)
 
 
 @pytest.fixture(scope="session")

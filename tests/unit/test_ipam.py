@@ -13,7 +13,7 @@ from polyport.db import schema
 from polyport.db.engine import Database, Tx
 from polyport.db.tables.network import addresses, ports
 from polyport.ids import NetworkId, ProjectId, SubnetId, UserId
-from polyport.network import InvalidInput, ipam, networks, subnets
+from polyport.network import InvalidInput, ipam, networks, port_rows, subnets
 from polyport.network import ports as port_calls
 from polyport.network.ipam import Space, Want, WantedIp
 from polyport.network.networks import NewNetwork
@@ -104,7 +104,7 @@ class Net:
         """Delete the port that has an address."""
 
         def gone(tx: Tx) -> None:
-            stored = port_calls.stored_of(address)
+            stored = port_rows.stored_of(address)
             port_calls.delete_ports(
                 tx,
                 [

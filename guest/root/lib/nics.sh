@@ -139,7 +139,7 @@ route_all() {
         kept=$STATE/$name routed=
         [ -d "$kept" ] || continue
         wanted="$fours $sixes $advertised $gateways4 $gateways6"
-        [ -f "$kept/routed" ] && read -r routed <"$kept/routed"
+        [ -f "$kept/routed" ] && IFS= read -r routed <"$kept/routed"
         [ "$wanted" = "$routed" ] && continue
         forget_routes "$kept"
         route_one

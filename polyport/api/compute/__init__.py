@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from polyport.api.compute import (
     addresses,
+    aggregates,
     availability_zones,
     extensions,
     flavor_access,
@@ -57,6 +58,7 @@ _NOUNS = (
     *usage.ROUTES,
     *availability_zones.ROUTES,
     *hypervisors.ROUTES,
+    *aggregates.ROUTES,
     *services.ROUTES,
     *extensions.ROUTES,
     *images.ROUTES,

@@ -18,7 +18,7 @@ from polyport.api.compute.microversions import (
     SERVER_TAGS,
     STATUS_FILTER_CHECKED,
 )
-from polyport.api.compute.server_views import brief_view, detail_views
+from polyport.api.compute.server_views import brief_view, detail_views, shows_everything
 from polyport.compute import searches, servers, states
 from polyport.compute.searches import Search
 from polyport.compute.servers import Server
@@ -120,7 +120,8 @@ def _found(call: Call, tx: Tx) -> tuple[list[Server], Page]:
         marker = searches.marker_row(tx, call.context, page.marker.lower())
         if marker is None:
             raise MarkerNotFound(marker=page.marker[:100])
-    statement = servers.select_servers().where(searches.conditions(tx, call.context, search))
+    slim = not shows_everything(call)
+    statement = servers.select_servers(slim=slim).where(searches.conditions(tx, call.context, search))
     statement = paged(statement, page, searches.COLUMNS, searches.NUMBER, marker)
     return servers.find_servers(tx, statement), page
 

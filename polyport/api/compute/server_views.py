@@ -104,6 +104,11 @@ def detail_views(call: Call, tx: Tx, found: Sequence[Server], *, alone: bool = F
     return [view(server, of.get(server.id, ())) for server in found]
 
 
+def shows_everything(call: Call) -> bool:
+    """Whether views show what slim lists leave out."""
+    return call.version in IMAGE_PROPERTIES or (call.context.is_admin and call.version in EXTENDED_ATTRIBUTES)
+
+
 def show_view(call: Call, tx: Tx, server: Server) -> View:
     return detail_views(call, tx, [server], alone=True)[0]
 

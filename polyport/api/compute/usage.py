@@ -41,8 +41,7 @@ def show(call: Call, tx: Tx) -> Reply:
     if project_id != call.context.project_id and not call.context.is_admin:
         raise PolicyNotAuthorized(action="os_compute_api:os-simple-tenant-usage:show")
     start, stop, found, more = _used(call, tx, project_id)
-    used = found.get(project_id)
-    view = {} if used is None else _project_view(project_id, start, stop, used, detailed=True)
+    view = _project_view(project_id, start, stop, found.get(project_id, ()), detailed=True)
     return Reply(body={"tenant_usage": view} | ({"tenant_usage_links": more} if more else {}))
 
 

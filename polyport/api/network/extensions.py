@@ -24,7 +24,6 @@ EXTENSIONS = (
     ),
     Extension("binding", "Port Binding", "Where a port is plugged, and how", "2014-02-03"),
     Extension("empty-string-filtering", "Empty String Filtering", "Lists filtered by empty values", "2018-05-01"),
-    Extension("external-net", "External Network", "Whether a network leads outside; none does here", "2013-01-14"),
     Extension("extra_dhcp_opt", "Extra DHCP Options", "DHCP options of a port", "2013-03-17"),
     Extension("filter-validation", "Filter Validation", "Unknown filters are refused", "2018-03-21"),
     Extension("ip-substring-filtering", "IP Address Substring", "Ports by a part of an address", "2017-11-28"),

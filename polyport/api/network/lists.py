@@ -69,7 +69,8 @@ def listed(call: Call, tx: Tx, noun: Noun) -> Reply:
     views = noun.views(call, tx, paged(statement, page, sorting, noun.columns["id"], marker))
     if page.reverse:
         views.reverse()
-    document: dict[str, Any] = {noun.plural: [chosen(call, view) for view in views]}
+    names = _fields(call)
+    document: dict[str, Any] = {noun.plural: [_only(view, names) for view in views] if names else views}
     if page.limit is not None:
         document[f"{noun.plural.replace('-', '_')}_links"] = _links(call, page, views)
     return Reply(body=document)
@@ -77,8 +78,8 @@ def listed(call: Call, tx: Tx, noun: Noun) -> Reply:
 
 def chosen(call: Call, view: View) -> View:
     """Only those fields of a view that `fields` names, where it names any."""
-    wanted = [name for value in call.query.all("fields") for name in value.split(",") if name]
-    return {name: view[name] for name in dict.fromkeys(wanted) if name in view} if wanted else view
+    names = _fields(call)
+    return _only(view, names) if names else view
 
 
 def boolean(name: str, value: str) -> bool:
@@ -94,6 +95,14 @@ def constant(name: str, value: object) -> Condition:
     if isinstance(value, bool):
         return lambda tx, values: sa.literal(any(boolean(name, text) is value for text in values))
     return lambda tx, values: sa.literal(value in values)
+
+
+def _fields(call: Call) -> list[str]:
+    return list(dict.fromkeys(name for value in call.query.all("fields") for name in value.split(",") if name))
+
+
+def _only(view: View, names: Sequence[str]) -> View:
+    return {name: view[name] for name in names if name in view}
 
 
 def _conditions(

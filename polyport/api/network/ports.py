@@ -25,7 +25,7 @@ from polyport.api.network.lists import FilterValueInvalid, Noun, View, chosen, l
 from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.ids import NetworkId, SecurityGroupId, SubnetId
-from polyport.network import InvalidInput, port_changes, ports
+from polyport.network import InvalidInput, port_changes, port_rows, ports
 from polyport.network.ipam import WantedIp
 from polyport.network.port_changes import PortChange
 from polyport.network.port_rules import WantedOption, WantedPair
@@ -248,7 +248,7 @@ def _fixed_ips_condition(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool
             kind = "ip_address=, subnet_id= or ip_address_substr="
             raise FilterValueInvalid(name="fixed_ips", value=value[:100], kind=kind)
         wanted.setdefault(name, []).append(text)
-    return ports.has_address(
+    return port_rows.has_address(
         tx, wanted.get("ip_address", ()), wanted.get("subnet_id", ()), wanted.get("ip_address_substr", ())
     )
 
@@ -277,13 +277,13 @@ PORTS = Noun(
     select=ports.select_ports,
     views=_views,
     not_found=_not_found,
-    tags=ports.TAGS,
+    tags=port_rows.TAGS,
     conditions={
         "fixed_ips": _fixed_ips_condition,
         "mac_address": _mac_condition,
-        "security_groups": ports.has_group,
+        "security_groups": port_rows.has_group,
     },
-    admin_columns={"binding:host_id": ports.HOST},
+    admin_columns={"binding:host_id": port_rows.HOST},
     order=_order,
-    order_columns={"position": ports.NIC_ORDER},
+    order_columns={"position": port_rows.NIC_ORDER},
 )

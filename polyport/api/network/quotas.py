@@ -1,5 +1,6 @@
 """`/v2.0/quotas`. Source: Neutron's API reference, "Quotas". A project reads its own; an administrator sets them."""
 
+import re
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -7,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from polyport.api.network.fields import one_of
 from polyport.api.network.lists import View, chosen
 from polyport.db.engine import Tx
+from polyport.errors import NotFound
 from polyport.ids import ProjectId
 from polyport.network import quotas
 from polyport.policy import PolicyNotAuthorized
@@ -14,6 +16,13 @@ from polyport.quotas import DEFAULTS
 from polyport.web.calls import Call, Reply
 
 Limit = Annotated[int, Meta(ge=-1, le=2**31 - 1)] | UnsetType
+
+
+_PROJECT = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+class ProjectNotFound(NotFound):
+    """Project {project_id} could not be found."""
 
 
 class UpdateQuota(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -63,20 +72,27 @@ def show_details(call: Call, tx: Tx) -> Reply:
 def update(call: Call, tx: Tx) -> Reply:
     body = one_of(call, "quota", UpdateQuota)
     wanted = {name: value for name in quotas.RESOURCES if (value := getattr(body, name)) is not UNSET}
-    project_id = ProjectId(call.params["id"])
+    project_id = _any_project(call)
     if wanted:
         quotas.set_limits(tx, project_id, wanted, check=body.check_limit and not body.force)
     return Reply(body={"quota": _view(tx, project_id)})
 
 
 def delete(call: Call, tx: Tx) -> Reply:
-    quotas.reset_limits(tx, ProjectId(call.params["id"]))
+    quotas.reset_limits(tx, _any_project(call))
     return Reply(status=204)
+
+
+def _any_project(call: Call) -> ProjectId:
+    """As in Neutron a project need not be known to have limits, but its id must look like one."""
+    if not _PROJECT.fullmatch(call.params["id"]):
+        raise ProjectNotFound(project_id=call.params["id"][:64])
+    return ProjectId(call.params["id"])
 
 
 def _project(call: Call) -> ProjectId:
     """The project a call is about, which is the caller's own unless that is an administrator."""
-    project_id = ProjectId(call.params["id"])
+    project_id = _any_project(call)
     if project_id != call.context.project_id and not call.context.is_admin:
         raise PolicyNotAuthorized(action="get_quota")
     return project_id

@@ -89,7 +89,7 @@ def _lease(vif: VifPlan, subnet: SubnetPlan, address: IPv4Address) -> Lease:
             try:
                 next_server = IPv4Address(value)
             except ValueError:
-                log.warning("action=dhcp_option port=%s option %s=%r is no address", vif.nic.port_id, name, value)
+                _log_option(vif, name, value)
         elif encoded is not None:
             code, data = encoded
             if data is None:
@@ -97,7 +97,7 @@ def _lease(vif: VifPlan, subnet: SubnetPlan, address: IPv4Address) -> Lease:
             else:
                 told[code] = data
         elif ip_version == 4:
-            log.warning("action=dhcp_option port=%s option %s=%r is not understood", vif.nic.port_id, name, value)
+            _log_option(vif, name, value)
     if next_server == NOBODY and (named := told.get(options.TFTP_SERVER)) is not None:
         # Boot loaders read the header rather than the option.
         next_server = _address_or_nobody(named)
@@ -111,6 +111,10 @@ def _lease(vif: VifPlan, subnet: SubnetPlan, address: IPv4Address) -> Lease:
         next_server=next_server,
         bootfile=told.get(options.BOOTFILE, b""),
     )
+
+
+def _log_option(vif: VifPlan, name: str, value: str) -> None:
+    log.warning("DHCP option %r=%r left out", name, value, extra={"action": "dhcp", "port": vif.nic.port_id})
 
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")

@@ -1,6 +1,6 @@
 """Bridges and taps: netlink and tap descriptors, in the network namespace of the current thread.
 
-Only `vifs` and `bridges` list all links: plugging a port costs the same with one port and with thousands.
+Only `vifs` and `ours` list all links: plugging a port costs the same with one port and with thousands.
 """
 
 import errno
@@ -140,13 +140,19 @@ class Links:
 
     def vifs(self) -> dict[str, str | None]:
         """Every tap of ours, and the bridge it is on."""
-        links = self._list()
-        names = {link.number: link.name for link in links}
-        return {link.name: names.get(link.master) for link in links if link.name.startswith(TAP_PREFIX)}
+        return self.ours()[0]
 
-    def bridges(self) -> set[str]:
-        """Every bridge of ours."""
-        return {link.name for link in self._list() if link.name.startswith(BRIDGE_PREFIX)}
+    def ours(self) -> tuple[dict[str, str | None], set[str]]:
+        """The same, and every bridge of ours."""
+        try:
+            links = self._route.links()
+        except OSError as error:
+            raise LinkError(name="list", reason=error.strerror) from error
+        names = {link.number: link.name for link in links}
+        return (
+            {link.name: names.get(link.master) for link in links if link.name.startswith(TAP_PREFIX)},
+            {link.name for link in links if link.name.startswith(BRIDGE_PREFIX)},
+        )
 
     def counters(self, name: str) -> VifCounters | None:
         """What has passed a tap; None where it is not there."""
@@ -171,12 +177,6 @@ class Links:
         if index is None:
             raise NoSuchLink(name=name)
         return index
-
-    def _list(self) -> list[rtnetlink.Link]:
-        try:
-            return self._route.links()
-        except OSError as error:
-            raise LinkError(name="list", reason=error.strerror) from error
 
     def _change(
         self, name: str, kind: int, *details: bytes, index: int = 0, up: bool | None = None, flags: int = 0

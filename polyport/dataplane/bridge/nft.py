@@ -2,11 +2,19 @@
 
 import ctypes
 import json
+import socket
+import struct
 from typing import Any
 
 from polyport.dataplane import DataplaneError
+from polyport.dataplane.bridge.rtnetlink import attributes
 
 _JSON_OUTPUT = 1 << 4
+
+# linux/netfilter/nf_tables.h: NFT_MSG_GETGEN of subsystem NFNL_SUBSYS_NFTABLES, and its answer.
+_NETLINK_NETFILTER = 12
+_GET_GENERATION = 10 << 8 | 16
+_GENERATION_ID = 1
 
 
 class NftError(DataplaneError):
@@ -38,8 +46,10 @@ class Nft:
         self._context: int | None = library.nft_ctx_new(0)
         library.nft_ctx_buffer_output(self._context)
         library.nft_ctx_buffer_error(self._context)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
 
     def close(self) -> None:
+        self._socket.close()
         if self._context is not None:
             self._library.nft_ctx_free(self._context)
             self._context = None
@@ -57,6 +67,22 @@ class Nft:
             self._library.nft_ctx_output_set_flags(self._context, 0)
         found: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
         return found
+
+    def generation(self) -> int:
+        """A number that grows by one with every change anybody makes to rules or elements in this namespace.
+
+        What packets themselves put into sets does not count.
+        """
+        request = struct.pack("=IHHIIBBH", 20, _GET_GENERATION, 1, 0, 0, 0, 0, 0)
+        try:
+            self._socket.send(request)
+            answer = self._socket.recv(4096)
+        except OSError as error:
+            raise NftError(reason=error.strerror) from error
+        for kind, value in attributes(answer[20:]):
+            if kind == _GENERATION_ID:
+                return int.from_bytes(value, "big")
+        raise NftError(reason="the kernel tells no generation of the rules")
 
     def _run(self, text: str) -> bytes:
         status = self._library.nft_run_cmd_from_buffer(self._context, text.encode("ascii"))

@@ -32,6 +32,8 @@ class Ruleset:
         self._held: set[Element] = set()
         self._wishes: Counter[Element] = Counter()
         self._stale: dict[str | None, set[Element]] = {}
+        self._generation = -1
+        """Of the kernel's rules, when they were what we think; -1 for none."""
 
     def open(self) -> None:
         """Load the table where it is missing or another release's. Its elements stay in force."""
@@ -77,14 +79,16 @@ class Ruleset:
 
     def repair(self) -> bool:
         """Bring the kernel back to what is wanted, where somebody else has changed it; whether anything was."""
-        thought = self._held
-        self._read()
-        changed = thought ^ self._held
+        changed = False
+        if self._nft.generation() != self._generation:
+            thought = self._held
+            self._read()
+            changed = thought != self._held
         stale = {element for some in self._stale.values() for element in some}
         self._load(self._wishes.keys() - self._held, self._held - self._wishes.keys() - stale)
         if changed:
-            log.warning("action=repair_rules elements=%d", len(changed))
-        return bool(changed)
+            log.warning("somebody else changed our rules: put right", extra={"action": "repair"})
+        return changed
 
     def settle(self, taps: Collection[str]) -> None:
         """Remove what is stale, except about these taps; then repair."""
@@ -97,11 +101,14 @@ class Ruleset:
     def _load(self, added: set[Element], removed: set[Element]) -> None:
         if text := firewall.change(added, removed):
             self._nft.run(text)
+            # Where the number has grown by more, somebody else has made a change too, and we do not know which.
+            self._generation = self._generation + 1 if self._nft.generation() == self._generation + 1 else -1
             self._held -= removed
             self._held |= added
 
     def _read(self) -> None:
         """Learn what the kernel holds, and load the table where it is missing or another one than ours."""
+        self._generation = self._nft.generation()
         held = read_elements(self._nft)
         chains = [entry.get("chain", {}) for entry in self._nft.read("list chains bridge")]
         if not any(f"bridge {chain.get('table')}" == TABLE and chain["name"] == self._label for chain in chains):
@@ -109,10 +116,11 @@ class Ruleset:
             fresh = f"add table {TABLE}\ndelete table {TABLE}\n{self._base}"
             try:
                 self._nft.run(fresh + firewall.change(held))
-            except NftError:
-                log.warning("action=load_rules elements of another release were not understood and are dropped")
+            except NftError as error:
+                log.warning("elements of another release are dropped: %s", error, extra={"action": "load"})
                 held = set()
                 self._nft.run(fresh)
+            self._generation += 1
         self._held = held
 
 

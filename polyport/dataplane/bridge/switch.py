@@ -128,7 +128,8 @@ class Switch:
         """Remove what belongs to no port of `keep`, and put right what is amiss with the rules; the names removed."""
         taps = {tap_of(port_id) for port_id in keep}
         bridges = {bridge_of(network_id) for network_id in keep.values()}
-        doomed = [*(self._links.vifs().keys() - taps), *(self._links.bridges() - bridges)]
+        found_taps, found_bridges = self._links.ours()
+        doomed = [*(found_taps.keys() - taps), *(found_bridges - bridges)]
         self._links.delete(*doomed)
         self._write(drop=[port_id for port_id in self._ports if port_id not in keep])
         for bridge in list(self._taps):

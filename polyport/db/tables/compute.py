@@ -142,6 +142,7 @@ nics = sa.Table(
     sa.Column("tag", sa.String(60), nullable=True),
     sa.Column("made_here", sa.Boolean, nullable=False),  # the port came with the NIC and goes with it
     sa.CheckConstraint("slot >= 1", name="slot"),
+    sqlite_with_rowid=False,  # kept in the order of slots
 )
 
 server_actions = sa.Table(
