@@ -167,9 +167,8 @@ async def test_nothing_else_of_the_host_answers(guest: Host) -> None:
     me = await guest(vif(network(), "10.0.0.5", port_security_enabled=False))
     await me.run("ip", "route", "replace", "169.254.169.254/32", "dev", "eth1")
     assert await me.get("/x")
-    assert (await me.try_run("ping", "-c", "1", "-W", "1", "169.254.169.254")) != 0
+    assert (await me.try_run("busybox", "ping", "-c", "1", "-W", "1", "169.254.169.254")) != 0
     assert (await me.try_run("curl", "--max-time", "1", "http://169.254.169.254:22/")) == 28, "not even refused"
-    assert (await me.try_run("ping", "-c", "1", "-W", "1", "127.0.0.2")) != 0
 
 
 async def test_changes_hold_at_the_next_request(dataplane: BridgeDataplane, guest: Host) -> None:
