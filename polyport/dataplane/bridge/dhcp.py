@@ -14,7 +14,7 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import NamedTuple
@@ -171,9 +171,13 @@ def _reply(message: int, request: packet.Request, lease: Lease, mac: bytes) -> b
 
 
 class Dhcp:
-    """The responders of all bridges, on the event loop."""
+    """The responders of all bridges, on the event loop.
 
-    def __init__(self) -> None:
+    `others(frame, bridge, MAC)` answers what the same sockets hear and is not DHCPv4.
+    """
+
+    def __init__(self, others: Callable[[bytes, str, bytes], bytes | None] = lambda frame, bridge, mac: None) -> None:
+        self._others = others
         self._sockets: dict[str, socket.socket] = {}
         self._leases: dict[str, dict[bytes, Lease]] = {}
         self._places: dict[PortId, tuple[str, bytes]] = {}
@@ -229,6 +233,8 @@ class Dhcp:
 
     def _reply_to(self, frame: bytes, bridge: str, mac: bytes) -> bytes | None:
         question = packet.parse(frame)
-        if question is None or (lease := self._leases.get(bridge, {}).get(question.mac)) is None:
+        if question is None:
+            return self._others(frame, bridge, mac)
+        if (lease := self._leases.get(bridge, {}).get(question.mac)) is None:
             return None
         return answer(question, lease, mac)

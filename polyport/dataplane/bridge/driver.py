@@ -9,6 +9,7 @@ from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
+from polyport.dataplane.bridge.ipv6 import Ipv6, Told, told_of
 from polyport.dataplane.bridge.metadata import MetadataServer
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Listeners, Switch
@@ -24,7 +25,8 @@ class BridgeDataplane:
 
     def __init__(self, config: DataplaneConfig) -> None:
         self._thread = NamespaceThread(config.namespace)
-        self._dhcp = Dhcp()
+        self._ipv6 = Ipv6()
+        self._dhcp = Dhcp(self._ipv6.reply_to)
         self._metadata = MetadataServer(lambda server_id, port_id, path: None)
         self._switch = Switch(config, self._serve, self._stop)
 
@@ -44,6 +46,7 @@ class BridgeDataplane:
         await self._thread.run(self._switch.close)
         await self._thread.close()
         self._dhcp.close()
+        self._ipv6.close()
         await self._metadata.close()
 
     async def found(self) -> tuple[FoundVif, ...]:
@@ -58,7 +61,7 @@ class BridgeDataplane:
         )
 
     async def plug(self, vif: VifPlan) -> int:
-        port, lease = _checked(vif)
+        port, lease, told = _checked(vif)
         port_id = vif.nic.port_id
 
         def undo(descriptor: int) -> None:
@@ -67,23 +70,22 @@ class BridgeDataplane:
 
         self._silence(port_id)
         descriptor = await self._thread.run_or_undo(undo, self._switch.plug, port)
-        self._answer(vif, lease)
+        self._answer(vif, lease, told)
         return descriptor
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         """One that cannot be carried out does not stop the others; the first such error is raised in the end."""
-        leases: dict[PortId, Lease | None] = {}
-        good: list[Port] = []
+        good: dict[Port, tuple[Lease | None, Told | None]] = {}
         bad: list[DataplaneError] = []
         for vif in vifs:
             try:
-                port, leases[vif.nic.port_id] = _checked(vif)
-                good.append(port)
+                port, lease, told = _checked(vif)
+                good[port] = lease, told
             except DataplaneError as error:
                 bad.append(error)
         there = await self._thread.run(self._switch.guard, good)
         for port in there:
-            self._answer(port.vif, leases[port.vif.nic.port_id])
+            self._answer(port.vif, *good[port])
         for start in range(0, len(there), _CHUNK):
             try:
                 await self._thread.run(self._switch.connect, there[start : start + _CHUNK])
@@ -98,22 +100,28 @@ class BridgeDataplane:
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         self._dhcp.keep(keep)
+        self._ipv6.keep(keep)
         self._metadata.keep(keep)
         return await self._thread.run(self._switch.sweep, keep)
 
     async def counters(self, port_id: PortId) -> VifCounters | None:
         return await self._thread.run(self._switch.counters, port_id)
 
-    def _answer(self, vif: VifPlan, lease: Lease | None) -> None:
+    def _answer(self, vif: VifPlan, lease: Lease | None, told: Told | None) -> None:
         """Let a vif that exists be told what its plan says."""
         self._metadata.know(bridge_of(vif.network.id), vif.nic.port_id, vif.server_id)
         if lease is None:
             self._dhcp.withdraw(vif.nic.port_id)
         else:
             self._dhcp.offer(bridge_of(vif.network.id), lease)
+        if told is None:
+            self._ipv6.withdraw(vif.nic.port_id)
+        else:
+            self._ipv6.offer(bridge_of(vif.network.id), told)
 
     def _silence(self, port_id: PortId) -> None:
         """Let a port that is about to change or go be told nothing."""
+        self._ipv6.withdraw(port_id)
         self._dhcp.withdraw(port_id)
         self._metadata.forget(port_id)
 
@@ -121,7 +129,9 @@ class BridgeDataplane:
         """From the thread: answer guests on a bridge."""
 
         def serve() -> None:
-            self._dhcp.serve(bridge, listeners.packets, bytes.fromhex(mac.replace(":", "")))
+            octets = bytes.fromhex(mac.replace(":", ""))
+            self._dhcp.serve(bridge, listeners.packets, octets)
+            self._ipv6.serve(bridge, listeners.packets, octets)
             if listeners.metadata is not None:
                 self._metadata.serve(bridge, listeners.metadata)
 
@@ -129,16 +139,17 @@ class BridgeDataplane:
 
     def _stop(self, bridge: str) -> None:
         def stop() -> None:
+            self._ipv6.stop(bridge)
             self._dhcp.stop(bridge)
             self._metadata.stop(bridge)
 
         self._loop.call_soon_threadsafe(stop)
 
 
-def _checked(vif: VifPlan) -> tuple[Port, Lease | None]:
-    """The port, and what DHCP tells it. Raises `BadVif` where the plan cannot be carried out."""
+def _checked(vif: VifPlan) -> tuple[Port, Lease | None, Told | None]:
+    """The port, and what it is told for IPv4 and IPv6. Raises `BadVif` where the plan cannot be carried out."""
     port = Port(vif)
     try:
-        return port, lease_of(vif)
+        return port, lease_of(vif), told_of(vif)
     except ValueError as error:
         raise BadVif(port_id=vif.nic.port_id, reason=str(error)) from error
