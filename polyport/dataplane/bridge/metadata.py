@@ -30,8 +30,12 @@ MOST_SECONDS = 10.0
 """For one connection, from its first octet to its last."""
 MOST_CONNECTIONS = 8
 """Of one port at a time; what is more is closed at once."""
+MOST_ALTOGETHER = 512
+"""The same of all ports: descriptors are the whole process's."""
 MOST_REST = 65536
 """Octets that are read, and not looked at, after the head: closing on unread ones would cut off the answer."""
+PAUSE_SECONDS = 1.0
+"""Before new connections are let in again, where none could be."""
 
 _SO_BINDTODEVICE = 25
 _SO_MARK = 36
@@ -109,18 +113,29 @@ class MetadataServer:
         for _ in range(_BATCH):
             try:
                 connection, _address = listener.accept()
-            except OSError:
-                # Nobody is left, or has gone already, or no descriptor is to be had: those who wait keep waiting.
+            except (BlockingIOError, ConnectionAbortedError):
+                # Nobody is left, or has gone already.
+                return
+            except OSError as error:
+                # Mostly: no descriptor is to be had. Those who wait keep waiting, and the loop is not kept busy.
+                log.warning("action=metadata bridge=%s nobody can be let in: %s", bridge, error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                loop.call_later(PAUSE_SECONDS, self._resume, bridge, listener)
                 return
             connection.setblocking(False)
             asker = self._asker(bridge, connection)
-            if asker is None or self._open[asker[0]] >= MOST_CONNECTIONS:
+            if asker is None or self._open[asker[0]] >= MOST_CONNECTIONS or len(self._tasks) >= MOST_ALTOGETHER:
                 connection.close()
                 continue
             self._open[asker[0]] += 1
             task = asyncio.get_running_loop().create_task(self._converse(connection, *asker))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _resume(self, bridge: str, listener: socket.socket) -> None:
+        if self._listeners.get(bridge) is listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, bridge, listener)
 
     def _asker(self, bridge: str, connection: socket.socket) -> tuple[PortId, ServerId] | None:
         mark = connection.getsockopt(socket.SOL_SOCKET, _SO_MARK)
