@@ -72,7 +72,7 @@ class Agent:
         async with AsyncExitStack() as drivers:
             facts = await self._hypervisor.open(self._changed)
             drivers.push_async_callback(self._hypervisor.close)
-            dataplane_facts = await self._dataplane.open(self._metadata)
+            dataplane_facts = await self._dataplane.open(metadata=self._metadata)
             drivers.push_async_callback(self._dataplane.close)
             machine = self._machine if self._machine is not None else await off_loop(inventory.machine)
             host = Host(

@@ -73,7 +73,7 @@ loop, so it answers from what is at hand.
 
 
 class Dataplane(Protocol):
-    async def open(self, metadata: Metadata | None = None) -> DataplaneFacts:
+    async def open(self, *, metadata: Metadata | None = None) -> DataplaneFacts:
         """Get ready (namespace, base rules). What exists already keeps working through this. Called once.
 
         `metadata` answers what guests ask at http://169.254.169.254/, from any NIC; None: nothing listens there.

@@ -45,7 +45,7 @@ class FakeDataplane:
         self._networks = networks if networks is not None else FakeNetworks()
         self._metadata: Metadata | None = None
 
-    async def open(self, metadata: Metadata | None = None) -> DataplaneFacts:
+    async def open(self, *, metadata: Metadata | None = None) -> DataplaneFacts:
         await self._hook("open")
         self._metadata = metadata
         return DataplaneFacts(name="fake", version="1")

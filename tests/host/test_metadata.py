@@ -42,7 +42,7 @@ def told(vif: VifPlan, path: str) -> str:
 @pytest.fixture
 async def dataplane(config: DataplaneConfig) -> AsyncIterator[BridgeDataplane]:
     driver = BridgeDataplane(config)
-    await driver.open(tell)
+    await driver.open(metadata=tell)
     yield driver
     await driver.close()
 
@@ -210,14 +210,14 @@ async def test_one_port_cannot_keep_others_waiting(guest: Host) -> None:
 async def test_the_next_agent_answers_too(config: DataplaneConfig) -> None:
     plan = vif(network(), "10.0.0.5")
     first, second = BridgeDataplane(config), BridgeDataplane(config)
-    await first.open(tell)
+    await first.open(metadata=tell)
     me = Guest(f"pp-metadata-{os.getpid()}-next")
     await me.open()
     await me.plug(await first.plug(plan), plan)
     await me.run("ip", "route", "replace", "169.254.169.254/32", "dev", "eth1")
     assert await me.get("/a") == told(plan, "/a")
     await first.close()
-    await second.open(tell)
+    await second.open(metadata=tell)
     await second.ensure([plan])
     assert await me.get("/b") == told(plan, "/b")
     await second.close()

@@ -30,7 +30,7 @@ class BridgeDataplane:
         self._metadata = MetadataServer(lambda server_id, port_id, path: None)
         self._switch = Switch(config, self._serve, self._stop)
 
-    async def open(self, metadata: Metadata | None = None) -> DataplaneFacts:
+    async def open(self, *, metadata: Metadata | None = None) -> DataplaneFacts:
         self._loop = asyncio.get_running_loop()
         if metadata is not None:
             self._metadata = MetadataServer(metadata)
