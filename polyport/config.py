@@ -80,6 +80,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Password of `admin` when the database is made; drawn at random, and written to clouds.yaml, where not set."""
     timer: float = 10.0
     """Seconds between two rounds of the agent that nobody asked for."""
+    policy_routing: bool = True
+    """Whether guests are told, by vendor data that cloud-init carries out, to route each NIC's traffic by itself."""
     api: Api = field(default_factory=Api)
     hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
     dataplane: DataplaneConfig = field(default_factory=DataplaneConfig)

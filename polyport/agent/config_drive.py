@@ -12,11 +12,12 @@ matter of luck at each boot.
 import base64
 import binascii
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
+from polyport.agent.vendor_data import vendor_data
 from polyport.agent.vifs import default_route, is_default, network_of, subnets_of
 from polyport.errors import HostError
 from polyport.ids import NetworkId, SubnetId
@@ -43,6 +44,8 @@ HAS_VENDOR_DATA_2 = "2016-10-06"
 
 Json: TypeAlias = dict[str, Any]
 Networks: TypeAlias = Mapping[NetworkId, NetworkPlan]
+NicAddress: TypeAlias = Callable[[int], str | None]
+"""The PCI address of a slot's NIC, where the hypervisor knows it beforehand."""
 
 
 class UserDataNotBase64(HostError):
@@ -50,16 +53,20 @@ class UserDataNotBase64(HostError):
 
 
 def drive_files(
-    server: ServerPlan, networks: Networks, *, addresses: Mapping[int, str], random_seed: bytes = b""
+    server: ServerPlan,
+    networks: Networks,
+    *,
+    nic_address: NicAddress,
+    random_seed: bytes = b"",
+    policy_routing: bool = True,
 ) -> dict[str, bytes]:
     """The files of a config drive: path -> content.
 
-    `addresses` tells the PCI address of a slot, where the hypervisor knows it beforehand. Raises
-    `UserDataNotBase64`.
+    `policy_routing`: whether the guest is told to route each NIC's traffic by itself. Raises `UserDataNotBase64`.
     """
-    meta = meta_data(server, addresses, random_seed)
+    meta = meta_data(server, nic_address, random_seed)
     user_data = _user_data(server)
-    vendor = _json(vendor_data(server, networks))
+    vendor = _json(vendor_data(server, networks, policy_routing=policy_routing))
     network = _json(network_data(server.nics, networks))
     files: dict[str, bytes] = {}
     for version in VERSIONS:
@@ -79,7 +86,7 @@ def drive_files(
     return files
 
 
-def meta_data(server: ServerPlan, addresses: Mapping[int, str], random_seed: bytes) -> Json:
+def meta_data(server: ServerPlan, nic_address: NicAddress, random_seed: bytes) -> Json:
     """`meta_data.json` in its latest version (Compute API guide, "Metadata": the OpenStack metadata API)."""
     data: Json = {
         "uuid": server.id,
@@ -88,7 +95,7 @@ def meta_data(server: ServerPlan, addresses: Mapping[int, str], random_seed: byt
         "availability_zone": server.availability_zone,
         "launch_index": server.launch_index,
         "project_id": server.project_id,
-        "devices": [_device(nic, addresses) for nic in server.nics],
+        "devices": [_device(nic, nic_address(nic.slot)) for nic in server.nics],
         "dedicated_cpus": [],
     }
     if server.public_keys:
@@ -108,12 +115,12 @@ def _meta_data_of(version: str, meta: Json) -> Json:
     return {key: value for key, value in meta.items() if version >= later.get(key, "")}
 
 
-def _device(nic: NicPlan, addresses: Mapping[int, str]) -> Json:
+def _device(nic: NicPlan, address: str | None) -> Json:
     """A NIC among `devices`: all of them are there, tagged or not, so that a guest can tell which is
     which."""
     device: Json = {"type": "nic", "bus": "pci"}
-    if nic.slot in addresses:
-        device["address"] = addresses[nic.slot]
+    if address is not None:
+        device["address"] = address
     return {
         **device,
         "mac": nic.mac_address,
@@ -176,11 +183,6 @@ def _routes(subnet: SubnetPlan, *, default: bool) -> Iterable[Json]:
         if not is_default(destination):
             network = ipaddress.ip_network(destination, strict=False)
             yield {"network": str(network.network_address), "netmask": str(network.netmask), "gateway": next_hop}
-
-
-def vendor_data(server: ServerPlan, networks: Networks) -> Json:
-    """What the platform adds to a guest's own configuration: nothing."""
-    return {}
 
 
 def ec2_meta_data(server: ServerPlan) -> Json:

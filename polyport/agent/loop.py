@@ -8,10 +8,11 @@ on a wake-up having come.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-from polyport.agent import Cloud, inventory, records
+from polyport.agent import Cloud, inventory, metadata, records
 from polyport.agent.disks import ImageCache
 from polyport.agent.jobs import Jobs
 from polyport.agent.outbox import Outbox
@@ -20,7 +21,7 @@ from polyport.agent.reconcile import Seen
 from polyport.agent.servers import Host
 from polyport.agent.undo import off_loop
 from polyport.config import Config
-from polyport.dataplane import Dataplane
+from polyport.dataplane import Answer, Dataplane
 from polyport.hypervisor import Hypervisor
 from polyport.ids import HostName, PortId, ServerId
 
@@ -34,8 +35,7 @@ class Agent:
     """One host's agent. `run` is its whole life.
 
     `machine` names this life of the machine (found out where None); `grace` is how long a guest that is
-    asked to power off is waited for, in seconds; `at_once` how many servers are worked on at the same time;
-    `addresses` the PCI address of each NIC slot, for config drives.
+    asked to power off is waited for, in seconds; `at_once` how many servers are worked on at the same time.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class Agent:
         machine: str | None = None,
         grace: float = 10.0,
         at_once: int | None = None,
-        addresses: Mapping[int, str] | None = None,
     ) -> None:
         self._cloud = cloud
         self._hypervisor = hypervisor
@@ -57,10 +56,10 @@ class Agent:
         self._state = config.state.absolute()
         self._servers = config.servers.absolute()
         self._timer = config.timer
+        self._policy_routing = config.policy_routing
         self._machine = machine
         self._grace = grace
         self._at_once = at_once
-        self._addresses = addresses or {}
         self._outbox = Outbox(cloud.report, host)
         self._plans = PlanSum()
         self._jobs: Jobs | None = None
@@ -74,7 +73,7 @@ class Agent:
         async with AsyncExitStack() as drivers:
             facts = await self._hypervisor.open(self._changed)
             drivers.push_async_callback(self._hypervisor.close)
-            dataplane_facts = await self._dataplane.open(self._quarantine)
+            dataplane_facts = await self._dataplane.open(quarantined=self._quarantine, metadata=self._metadata)
             drivers.push_async_callback(self._dataplane.close)
             machine = self._machine if self._machine is not None else await off_loop(inventory.machine)
             host = Host(
@@ -84,7 +83,7 @@ class Agent:
                 servers=self._servers,
                 images=ImageCache(self._state / "cache", self._cloud.image),
                 machine=machine,
-                addresses=self._addresses,
+                policy_routing=self._policy_routing,
             )
 
             async def tell_facts() -> None:
@@ -108,6 +107,20 @@ class Agent:
                     await self._rounds(jobs, tell_facts)
                 finally:
                     jobs.close()
+
+    def _metadata(self, server_id: ServerId, port_id: PortId, path: str) -> Answer | None:
+        """What a guest is told that asks by this port; nothing where its plan does not have the port any more."""
+        server = self._plans.servers.get(server_id)
+        if server is None or all(nic.port_id != port_id for nic in server.nics):
+            return None
+        return metadata.answer(
+            server,
+            self._plans.networks,
+            path,
+            nic_address=self._hypervisor.nic_address,
+            seed=os.urandom,
+            policy_routing=self._policy_routing,
+        )
 
     def _changed(self, server_id: ServerId) -> None:
         if self._jobs is not None:

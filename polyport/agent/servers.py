@@ -7,8 +7,8 @@ could not be made whole is cleared by name.
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,8 +52,8 @@ class Host:
     servers: Path
     images: ImageCache
     machine: str
-    addresses: Mapping[int, str] = field(default_factory=dict)
-    """PCI address of each slot, as far as the hypervisor's driver told."""
+    policy_routing: bool = True
+    """Whether guests are told to route each NIC's traffic by itself."""
 
     def directory(self, server_id: ServerId) -> Path:
         return records.directory(self.servers, server_id)
@@ -310,7 +310,13 @@ async def _make_config_drive(host: Host, plan: ServerPlan, vifs: tuple[VifPlan, 
     networks = {vif.network.id: vif.network for vif in vifs}
 
     def write() -> None:
-        files = config_drive.drive_files(plan, networks, addresses=host.addresses, random_seed=os.urandom(512))
+        files = config_drive.drive_files(
+            plan,
+            networks,
+            nic_address=host.hypervisor.nic_address,
+            random_seed=os.urandom(512),
+            policy_routing=host.policy_routing,
+        )
         drive_image.write_drive(path, files)
 
     await host.files(write)

@@ -9,7 +9,7 @@ remains (rules, leases, the bridge when its last port goes).
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -57,11 +57,32 @@ class DataplaneFacts(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the metadata service says to one request."""
+
+    content: bytes
+    content_type: str
+
+
+Metadata: TypeAlias = Callable[[ServerId, PortId, str], Answer | None]
+"""(server, port, path of the URL) -> what the guest is told; None where nothing is there (404).
+
+Server and port are those of the vif the request came in by, whatever the guest says of itself. Called on the event
+loop, so it answers from what is at hand.
+"""
+
+
 class Dataplane(Protocol):
-    async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
+    async def open(
+        self,
+        *,
+        quarantined: Callable[[frozenset[PortId]], None] | None = None,
+        metadata: Metadata | None = None,
+    ) -> DataplaneFacts:
         """Get ready (namespace, base rules). What exists already keeps working through this. Called once.
 
         `quarantined` is called whenever the ports that the storm guard has cut off change, with all of them.
+        `metadata` answers what guests ask at http://169.254.169.254/, from any NIC; None: nothing listens there.
         """
 
     async def close(self) -> None:

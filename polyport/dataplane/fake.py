@@ -9,7 +9,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import DataplaneFacts, FoundVif, VifCounters, VifPlan
+from polyport.dataplane import Answer, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
 from polyport.ids import NetworkId, PortId, SecurityGroupId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
 from polyport.plan import SecurityGroupPlan
@@ -55,9 +55,16 @@ class FakeDataplane:
         self._config = config or DataplaneConfig(driver="fake")
         self._before = before
         self.networks = networks if networks is not None else FakeNetworks()
+        self._metadata: Metadata | None = None
 
-    async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
+    async def open(
+        self,
+        *,
+        quarantined: Callable[[frozenset[PortId]], None] | None = None,
+        metadata: Metadata | None = None,
+    ) -> DataplaneFacts:
         await self._hook("open")
+        self._metadata = metadata
         self.networks.tell = quarantined
         if quarantined is not None and self.networks.quarantined:
             quarantined(self.networks.quarantined)
@@ -109,6 +116,11 @@ class FakeDataplane:
     async def counters(self, port_id: PortId) -> VifCounters | None:
         await self._hook("counters")
         return NOTHING if tap_of(port_id) in self.networks.taps else None
+
+    def ask(self, port_id: PortId, path: str) -> Answer | None:
+        """What the metadata service tells a guest that asks by this port."""
+        vif = self.networks.plans.get(tap_of(port_id))
+        return None if vif is None or self._metadata is None else self._metadata(vif.server_id, port_id, path)
 
     async def _hook(self, name: str) -> None:
         if self._before is not None:

@@ -129,6 +129,9 @@ class Hypervisor(Protocol):
         The guest has to agree; a guest that does not raises `HypervisorError`, and the NIC stays whole.
         """
 
+    def nic_address(self, slot: int) -> str | None:
+        """Where a guest sees the NIC of a slot (`0000:02:01.0`); None where that is not known beforehand."""
+
     async def console_log(self, server_id: ServerId, directory: Path, most: int) -> bytes:
         """The last `most` bytes the guest wrote to its console, also of a stopped guest."""
 

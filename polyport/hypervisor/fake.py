@@ -129,6 +129,9 @@ class FakeHypervisor:
         nics = tuple(nic for nic in found.nics if nic.port_id != port_id)
         self.host.guests[server_id] = replace(found, nics=nics)
 
+    def nic_address(self, slot: int) -> str | None:
+        return None
+
     async def console_log(self, server_id: ServerId, directory: Path, most: int) -> bytes:
         await self._call("console_log")
         log = self.host.consoles.get(server_id, b"")

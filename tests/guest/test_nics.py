@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from polyport.hypervisor.qemu.slots import nic_address
 from tests.guest.rig import Rig, Server
 
 pytestmark = pytest.mark.guest
@@ -16,6 +17,7 @@ def prove_order(server: Server, *slots: int) -> None:
     ports = server.ports()
     assert [nic.mac for nic in nics] == [port.mac_address for port in ports]
     assert [nic.pci for nic in nics] == sorted(nic.pci for nic in nics)
+    assert [nic.pci for nic in nics] == [nic_address(slot) for slot in slots]
     assert [nic.name for nic in nics] == [f"eno{slot}" for slot in slots]
     for nic, port in zip(nics, ports, strict=True):
         assert port.fixed_ips[0]["ip_address"] in {address.split("/")[0] for address in nic.addresses}
@@ -106,6 +108,8 @@ def test_thirty_one_nics_on_one_network(rig: Rig, network: Any, boot: Callable[.
     server = boot(*[{"uuid": network.id}] * 31)
     prove_order(server, *range(1, 32))
     prove_traffic(server, 1, 31)
+    server.attach(net_id=network.id)
+    prove_order(server, *range(1, 33))
 
 
 def test_soft_reboot_and_guest_power_off(rig: Rig, network: Any, boot: Callable[..., Server]) -> None:

@@ -38,7 +38,9 @@ class Case(msgspec.Struct, forbid_unknown_fields=True):
 
     def files(self) -> dict[str, bytes]:
         networks = {network.id: network for network in self.networks}
-        return drive_files(self.server, networks, addresses=self.addresses, random_seed=SEED)
+        return drive_files(
+            self.server, networks, nic_address=self.addresses.get, random_seed=SEED, policy_routing=False
+        )
 
 
 def read(name: str) -> Case:

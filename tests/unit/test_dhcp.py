@@ -124,6 +124,10 @@ def test_what_is_not_quite_a_request_is_none(odd: bytes) -> None:
     assert packet.parse(odd) is None
 
 
+METADATA = b"\x20\xa9\xfe\xa9\xfe\0\0\0\0"
+"""The route to the metadata service: on the link itself."""
+
+
 def test_options_of_a_subnet() -> None:
     options = told(dns_nameservers=("10.0.0.53", "2001:db8::53", "10.0.0.54"))
     assert options == {
@@ -134,14 +138,15 @@ def test_options_of_a_subnet() -> None:
         26: b"\x05\xdc",
         28: b"\x0a\0\0\xff",
         51: b"\0\1\x51\x80",
+        121: METADATA + b"\0\x0a\0\0\1",
     }
 
 
 def test_only_one_nic_has_the_default_route() -> None:
     routes = (("10.7.0.0/16", "10.0.0.9"),)
-    assert told(host_routes=routes)[121] == b"\x10\x0a\7\x0a\0\0\x09" + b"\0\x0a\0\0\1"
+    assert told(host_routes=routes)[121] == METADATA + b"\x10\x0a\7\x0a\0\0\x09" + b"\0\x0a\0\0\1"
     without = told(host_routes=routes, default_route=False)
-    assert without[121] == b"\x10\x0a\7\x0a\0\0\x09"
+    assert without[121] == METADATA + b"\x10\x0a\7\x0a\0\0\x09"
     assert 3 not in without
     assert 3 not in told(gateway_ip=None)
 
@@ -261,7 +266,7 @@ def test_a_client_that_only_informs_itself_gets_options_and_no_lease() -> None:
 def test_long_options_are_split_and_joined() -> None:
     routes = tuple((f"10.{number}.0.0/24", "10.0.0.9") for number in range(60))
     large = asked(packet.DISCOVER, (packet.MOST_MESSAGE, (1500).to_bytes(2)))
-    assert len(replied(answer(large, lease(host_routes=routes), HOST))[3][121]) == 60 * 8 + 5
+    assert len(replied(answer(large, lease(host_routes=routes), HOST))[3][121]) == 60 * 8 + 9 + 5
 
 
 def test_a_reply_is_no_longer_than_its_client_takes() -> None:
@@ -278,12 +283,3 @@ def test_a_reply_is_no_longer_than_its_client_takes() -> None:
 def test_a_client_may_say_any_size(size: bytes) -> None:
     reply = answer(asked(packet.DISCOVER, (packet.MOST_MESSAGE, size)), lease(), HOST)
     assert replied(reply)[0] == packet.OFFER
-
-
-def test_a_question_about_the_server_is_answered_with_its_mac() -> None:
-    question = packet.parse(
-        b"\xff" * 6 + MAC + b"\x08\6\0\1\x08\0\6\4\0\1" + MAC + b"\x0a\0\0\5" + bytes(6) + SERVER.packed
-    )
-    assert question == packet.Question(MAC, b"\x0a\0\0\5", SERVER)
-    reply = packet.build_arp_reply(question, HOST)
-    assert reply[:42] == (MAC + HOST + b"\x08\6\0\1\x08\0\6\4\0\2" + HOST + SERVER.packed + MAC + b"\x0a\0\0\5")

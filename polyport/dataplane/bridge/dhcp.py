@@ -5,7 +5,7 @@ a pure function (`answer`). One raw socket on each bridge hears what guests broa
 server id; frames between guests never pass it.
 
 The server id is 169.254.169.254 on every network. It has to be an address that answers for as long as leases are
-renewed: a gateway may be a guest, or not exist. A client that renews asks for it by ARP, which is answered here; or
+renewed: a gateway may be a guest, or not exist. A client that renews asks for it by ARP, which the kernel answers; or
 sends to its gateway, which the firewall turns to the bridge; or finds no way there, and then rebinds by broadcast.
 """
 
@@ -14,7 +14,7 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from typing import NamedTuple
@@ -75,10 +75,11 @@ def _lease(vif: VifPlan, subnet: SubnetPlan, address: IPv4Address) -> Lease:
     if servers:
         told[options.DNS_SERVER] = options.addresses(",".join(servers))
     told[options.MTU] = struct.pack("!H", vif.network.mtu)
-    if subnet.host_routes:
-        # A client that reads these ignores the router option (RFC 3442), so they repeat the default route.
-        default = [("0.0.0.0/0", router)] if router is not None else []
-        told[options.CLASSLESS_ROUTES] = options.classless([*subnet.host_routes, *default])
+    # A client that reads these ignores the router option (RFC 3442), so they repeat the default route. Metadata is on
+    # the link itself: there may be no router, or one that knows nothing of it.
+    default = [("0.0.0.0/0", router)] if router is not None else []
+    routes = [(f"{RESPONDER_ADDRESS}/32", "0.0.0.0"), *subnet.host_routes, *default]  # noqa: S104 - nothing is bound
+    told[options.CLASSLESS_ROUTES] = options.classless(routes)
     if _HOSTNAME.fullmatch(vif.hostname):
         told[options.HOSTNAME] = vif.hostname.encode("ascii")
     next_server = NOBODY
@@ -170,9 +171,13 @@ def _reply(message: int, request: packet.Request, lease: Lease, mac: bytes) -> b
 
 
 class Dhcp:
-    """The responders of all bridges, on the event loop."""
+    """The responders of all bridges, on the event loop.
 
-    def __init__(self) -> None:
+    `others(frame, bridge, MAC)` answers what the same sockets hear and is not DHCPv4.
+    """
+
+    def __init__(self, others: Callable[[bytes, str, bytes], bytes | None] = lambda frame, bridge, mac: None) -> None:
+        self._others = others
         self._sockets: dict[str, socket.socket] = {}
         self._leases: dict[str, dict[bytes, Lease]] = {}
         self._places: dict[PortId, tuple[str, bytes]] = {}
@@ -228,8 +233,8 @@ class Dhcp:
 
     def _reply_to(self, frame: bytes, bridge: str, mac: bytes) -> bytes | None:
         question = packet.parse(frame)
-        if question is None or (lease := self._leases.get(bridge, {}).get(question.mac)) is None:
+        if question is None:
+            return self._others(frame, bridge, mac)
+        if (lease := self._leases.get(bridge, {}).get(question.mac)) is None:
             return None
-        if isinstance(question, packet.Request):
-            return answer(question, lease, mac)
-        return packet.build_arp_reply(question, mac) if question.target == SERVER else None
+        return answer(question, lease, mac)

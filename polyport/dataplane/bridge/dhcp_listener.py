@@ -1,16 +1,18 @@
-"""The raw socket through which a bridge's DHCP server hears and speaks."""
+"""The raw socket through which a bridge's responders (DHCPv4, DHCPv6, router advertisements) hear and speak."""
 
 import ctypes
 import socket
 import struct
 
 from polyport.dataplane import DataplaneError
-from polyport.dataplane.bridge.dhcp import SERVER
 from polyport.dataplane.bridge.dhcp_packet import SERVER_PORT
+
+ROUTER_SOLICITATION = 133
+SERVER_PORT_6 = 547
 
 
 class ListenFailed(DataplaneError):
-    """DHCP cannot be served on bridge {bridge}: {reason}."""
+    """Nobody can be answered on bridge {bridge}: {reason}."""
 
 
 _SO_ATTACH_FILTER = 26
@@ -26,28 +28,33 @@ _PACKET_TYPE, _VLAN_PRESENT = 0xFFFFF004, 0xFFFFF030
 # Instruction, how many lines to skip if true and if not, operand. Offsets count from the Ethernet header.
 _FILTER = (
     (_LOAD_WORD, 0, 0, _PACKET_TYPE),
-    (_IF_EQUAL, 14, 0, 4),  # sent by this host
+    (_IF_EQUAL, 19, 0, 4),  # sent by this host
     (_LOAD_WORD, 0, 0, _VLAN_PRESENT),
-    (_IF_EQUAL, 0, 12, 0),
+    (_IF_EQUAL, 0, 17, 0),
     (_LOAD_HALF, 0, 0, 12),
     (_IF_EQUAL, 0, 7, 0x0800),  # IPv4 ...
     (_LOAD_BYTE, 0, 0, 23),
-    (_IF_EQUAL, 0, 8, 17),  # ... UDP ...
+    (_IF_EQUAL, 0, 13, 17),  # ... UDP ...
     (_LOAD_HALF, 0, 0, 20),
-    (_IF_SET, 6, 0, 0x3FFF),  # ... whole ...
+    (_IF_SET, 11, 0, 0x3FFF),  # ... whole ...
     (_LOAD_X_HEADER, 0, 0, 14),
     (_LOAD_HALF_AT_X, 0, 0, 16),
-    (_IF_EQUAL, 4, 3, SERVER_PORT),
-    (_IF_EQUAL, 0, 2, 0x0806),  # ARP ...
-    (_LOAD_WORD, 0, 0, 38),
-    (_IF_EQUAL, 1, 0, int(SERVER)),  # ... about the server
+    (_IF_EQUAL, 9, 8, SERVER_PORT),
+    (_IF_EQUAL, 0, 7, 0x86DD),  # IPv6 ...
+    (_LOAD_BYTE, 0, 0, 20),
+    (_IF_EQUAL, 0, 2, 58),  # ... ICMPv6 ...
+    (_LOAD_BYTE, 0, 0, 54),
+    (_IF_EQUAL, 4, 3, ROUTER_SOLICITATION),
+    (_IF_EQUAL, 0, 2, 17),  # ... or UDP
+    (_LOAD_HALF, 0, 0, 56),
+    (_IF_EQUAL, 1, 0, SERVER_PORT_6),
     (_RETURN, 0, 0, 0),
     (_RETURN, 0, 0, 2048),
 )
 
 
 def listen(bridge: str) -> socket.socket:
-    """A socket that hears DHCP requests, and ARP for the server id, on a bridge of this thread's namespace."""
+    """A socket that hears DHCP requests and router solicitations on a bridge of this thread's namespace."""
     listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
         program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _FILTER))

@@ -1,4 +1,4 @@
-"""DHCPv4 and ARP packets, bytes <-> values (RFC 826, 951, 2131, 2132, 3396). Pure.
+"""DHCPv4 packets, bytes <-> values (RFC 951, 2131, 2132, 3396). Pure.
 
 Nothing a guest sends makes it raise: a frame that is not exactly what it should be parses to None.
 """
@@ -21,7 +21,6 @@ MOST_MESSAGE = 57
 
 _ETHERNET = 14
 _IPV4 = 0x0800
-_ARP = 0x0806
 _HEADER = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 LEAST_MESSAGE = 300
 """Octets; BOOTP clients and some relays drop shorter messages."""
@@ -49,31 +48,11 @@ class Request(NamedTuple):
         return _address(self.options.get(SERVER_ID))
 
 
-class Question(NamedTuple):
-    """An ARP request: who has `target`?"""
-
-    mac: bytes
-    sender: bytes
-    target: IPv4Address
-
-
-def parse(frame: bytes) -> Request | Question | None:
+def parse(frame: bytes) -> Request | None:
     """What an Ethernet frame asks of a DHCP server; None for everything else."""
-    if len(frame) < _ETHERNET + 28:
+    if len(frame) < _ETHERNET + 28 or struct.unpack_from("!H", frame, 12) != (_IPV4,):
         return None
-    (kind,) = struct.unpack_from("!H", frame, 12)
-    if kind == _ARP:
-        return _parse_arp(frame)
-    if kind == _IPV4:
-        return _parse_ipv4(frame)
-    return None
-
-
-def _parse_arp(frame: bytes) -> Question | None:
-    fixed, sender_mac, sender, target = struct.unpack_from("!8s6s4s6x4s", frame, _ETHERNET)
-    if fixed != b"\x00\x01\x08\x00\x06\x04\x00\x01" or sender_mac != frame[6:12]:
-        return None
-    return Question(sender_mac, sender, IPv4Address(target))
+    return _parse_ipv4(frame)
 
 
 def _parse_ipv4(frame: bytes) -> Request | None:
@@ -182,12 +161,6 @@ def build_frame(
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0x10, 20 + length, 0, 0, 64, 17, 0, source.packed, target.packed)
     header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
     return target_mac + source_mac + struct.pack("!H", _IPV4) + header + datagram
-
-
-def build_arp_reply(question: Question, mac: bytes) -> bytes:
-    """`mac` has the address that was asked for."""
-    arp = b"\x00\x01\x08\x00\x06\x04\x00\x02" + mac + question.target.packed + question.mac + question.sender
-    return (question.mac + mac + struct.pack("!H", _ARP) + arp).ljust(60, b"\0")
 
 
 def checksum(data: bytes) -> int:

@@ -3,16 +3,17 @@
 import asyncio
 import os
 import platform
-import socket
 from collections.abc import Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, VifCounters, VifPlan
+from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
 from polyport.dataplane.bridge.guard import Guard
+from polyport.dataplane.bridge.ipv6 import Ipv6, Told, told_of
+from polyport.dataplane.bridge.metadata import MetadataServer
 from polyport.dataplane.bridge.namespace import NamespaceThread
-from polyport.dataplane.bridge.switch import Switch
+from polyport.dataplane.bridge.switch import Listeners, Switch
 from polyport.ids import NetworkId, PortId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of
 from polyport.plan import SecurityGroupPlan
@@ -26,15 +27,24 @@ class BridgeDataplane:
 
     def __init__(self, config: DataplaneConfig) -> None:
         self._thread = NamespaceThread(config.namespace)
-        self._dhcp = Dhcp()
+        self._ipv6 = Ipv6()
+        self._dhcp = Dhcp(self._ipv6.reply_to)
+        self._metadata = MetadataServer(lambda server_id, port_id, path: None)
         self._switch = Switch(config, self._serve, self._stop)
         self._guard = Guard(self._thread)
 
-    async def open(self, quarantined: Callable[[frozenset[PortId]], None] | None = None) -> DataplaneFacts:
+    async def open(
+        self,
+        *,
+        quarantined: Callable[[frozenset[PortId]], None] | None = None,
+        metadata: Metadata | None = None,
+    ) -> DataplaneFacts:
         self._loop = asyncio.get_running_loop()
+        if metadata is not None:
+            self._metadata = MetadataServer(metadata)
         try:
             await self._thread.open()
-            await self._thread.run(self._switch.open)
+            await self._thread.run(self._switch.open, with_metadata=metadata is not None)
             try:
                 await self._guard.open(quarantined or (lambda port_ids: None))
             except BaseException:
@@ -50,6 +60,8 @@ class BridgeDataplane:
         await self._thread.run(self._switch.close)
         await self._thread.close()
         self._dhcp.close()
+        self._ipv6.close()
+        await self._metadata.close()
 
     async def found(self) -> tuple[FoundVif, ...]:
         taps = await self._thread.run(self._switch.found)
@@ -66,33 +78,32 @@ class BridgeDataplane:
         await self._thread.run(self._switch.ensure_groups, list(groups))
 
     async def plug(self, vif: VifPlan) -> int:
-        port, lease = _checked(vif)
+        port, lease, told = _checked(vif)
         port_id = vif.nic.port_id
 
         def undo(descriptor: int) -> None:
             os.close(descriptor)
             self._switch.unplug(port_id)
 
-        self._dhcp.withdraw(port_id)
+        self._silence(port_id)
         descriptor = await self._thread.run_or_undo(undo, self._switch.plug, port)
-        self._answer(vif, lease)
+        self._answer(vif, lease, told)
         self._guard.watch(port)
         return descriptor
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         """One that cannot be carried out does not stop the others; the first such error is raised in the end."""
-        leases: dict[PortId, Lease | None] = {}
-        good: list[Port] = []
+        good: dict[Port, tuple[Lease | None, Told | None]] = {}
         bad: list[DataplaneError] = []
         for vif in vifs:
             try:
-                port, leases[vif.nic.port_id] = _checked(vif)
-                good.append(port)
+                port, lease, told = _checked(vif)
+                good[port] = lease, told
             except DataplaneError as error:
                 bad.append(error)
         there = await self._thread.run(self._switch.guard, good)
         for port in there:
-            self._answer(port.vif, leases[port.vif.nic.port_id])
+            self._answer(port.vif, *good[port])
             self._guard.watch(port)
         for start in range(0, len(there), _CHUNK):
             try:
@@ -103,36 +114,63 @@ class BridgeDataplane:
             raise bad[0]
 
     async def unplug(self, port_id: PortId) -> None:
-        self._dhcp.withdraw(port_id)
+        self._silence(port_id)
         self._guard.forget(port_id)
         await self._thread.run(self._switch.unplug, port_id)
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         self._dhcp.keep(keep)
         self._guard.keep(keep)
+        self._ipv6.keep(keep)
+        self._metadata.keep(keep)
         return await self._thread.run(self._switch.sweep, keep)
 
     async def counters(self, port_id: PortId) -> VifCounters | None:
         return await self._thread.run(self._switch.counters, port_id)
 
-    def _answer(self, vif: VifPlan, lease: Lease | None) -> None:
+    def _answer(self, vif: VifPlan, lease: Lease | None, told: Told | None) -> None:
+        """Let a vif that exists be told what its plan says."""
+        self._metadata.know(bridge_of(vif.network.id), vif.nic.port_id, vif.server_id)
         if lease is None:
             self._dhcp.withdraw(vif.nic.port_id)
         else:
             self._dhcp.offer(bridge_of(vif.network.id), lease)
+        if told is None:
+            self._ipv6.withdraw(vif.nic.port_id)
+        else:
+            self._ipv6.offer(bridge_of(vif.network.id), told)
 
-    def _serve(self, bridge: str, listener: socket.socket, mac: str) -> None:
-        """From the thread: answer DHCP on a bridge."""
-        self._loop.call_soon_threadsafe(self._dhcp.serve, bridge, listener, bytes.fromhex(mac.replace(":", "")))
+    def _silence(self, port_id: PortId) -> None:
+        """Let a port that is about to change or go be told nothing."""
+        self._ipv6.withdraw(port_id)
+        self._dhcp.withdraw(port_id)
+        self._metadata.forget(port_id)
+
+    def _serve(self, bridge: str, listeners: Listeners, mac: str) -> None:
+        """From the thread: answer guests on a bridge."""
+
+        def serve() -> None:
+            octets = bytes.fromhex(mac.replace(":", ""))
+            self._dhcp.serve(bridge, listeners.packets, octets)
+            self._ipv6.serve(bridge, listeners.packets, octets)
+            if listeners.metadata is not None:
+                self._metadata.serve(bridge, listeners.metadata)
+
+        self._loop.call_soon_threadsafe(serve)
 
     def _stop(self, bridge: str) -> None:
-        self._loop.call_soon_threadsafe(self._dhcp.stop, bridge)
+        def stop() -> None:
+            self._ipv6.stop(bridge)
+            self._dhcp.stop(bridge)
+            self._metadata.stop(bridge)
+
+        self._loop.call_soon_threadsafe(stop)
 
 
-def _checked(vif: VifPlan) -> tuple[Port, Lease | None]:
-    """The port, and what DHCP tells it. Raises `BadVif` where the plan cannot be carried out."""
+def _checked(vif: VifPlan) -> tuple[Port, Lease | None, Told | None]:
+    """The port, and what it is told for IPv4 and IPv6. Raises `BadVif` where the plan cannot be carried out."""
     port = Port(vif)
     try:
-        return port, lease_of(vif)
+        return port, lease_of(vif), told_of(vif)
     except ValueError as error:
         raise BadVif(port_id=vif.nic.port_id, reason=str(error)) from error

@@ -4,6 +4,8 @@ One table holds everything (`table.nft`). Its chains never change while the host
 elements of its sets and maps, so that a frame costs the same with one port and with thousands:
 
     from_guest (prerouting)       from a known port? -- port_security -- flood limit -- to the responder
+    to_host (input)               the address of the responder, and nothing else of this host
+    from_host (output)            what the metadata service says goes to the server that asked
     between_siblings (forward)    the tighter flood limit between two NICs of one server on one network
 
 Security groups have tables of their own (`groups`). The packet mark holds the network's number and, in its low bits,
@@ -32,7 +34,7 @@ from typing import NamedTuple
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, VifPlan
-from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, mark_of, responder_mac
+from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, asker_of, mark_of, responder_mac
 from polyport.dataplane.bridge.probe import ETHERTYPE, probe_mac
 from polyport.names import tap_of
 
@@ -43,10 +45,10 @@ FORWARD_PRIORITIES: Mapping[str, int] = {"to_looped": -60, "between_siblings": -
 groups are in `groups.PRIORITIES`; they leave the mark as it is here."""
 
 SETS = (
-    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "probed"),
+    *("known", "unguarded", "watched", "siblings", "owners", "kin", "macs", "probed", "answers"),
     *("ip4s", "cidr4s", "ip6s", "cidr6s", "nd6s", "ndcidr6s"),
 )
-MAPS = ("ports", "hosts", "flood_limits", "pair_limits")
+MAPS = ("ports", "hosts", "askers", "flood_limits", "pair_limits")
 LIMITS = "limits"
 """Not a set: elements of this name are limits that ports have of their own, as `"tap" name rate burst`."""
 
@@ -199,6 +201,7 @@ class Port:
         self.flood = self._flood_limit()
         self.sibling_rate = self._sibling_rate()
         self.mark = hex(mark_of(vif.network.id))
+        self.asker = hex(asker_of(nic.port_id))
         self.responder = responder_mac(vif.network.id)
         self.addresses: dict[str, set[tuple[str, str]]] = {self.mac: set()}
         """MAC -> set and value of each single address the port may use with it, besides its link-local one."""
@@ -268,6 +271,8 @@ class Port:
         elements = {
             Element("ports", f"{self.name} : {self.mark}"),
             Element("hosts", f"{self.mark} : {self.responder}"),
+            Element("askers", f"{self.name} : {self.asker}"),
+            Element("answers", f"{self.name} . {self.asker}"),
             Element("known", f"{self.mark} . {self.responder}"),
             Element("owners", f"{self.name} . {self.mac}"),
             *(Element("known", f"{self.mark} . {mac}") for mac in self.addresses),
@@ -292,7 +297,10 @@ class Port:
         An unmodified guest with two NICs on one subnet answers for either address on either NIC. So what one NIC of
         a server may use the others may use too, each with its own MAC (unless its network says otherwise).
         """
-        elements = {Element("siblings", f"{self.name} . {sibling.name}")}
+        elements = {
+            Element("siblings", f"{self.name} . {sibling.name}"),
+            Element("answers", f"{self.name} . {sibling.asker}"),
+        }
         if (self.vif.nic.slot, self.name) > (sibling.vif.nic.slot, sibling.name):
             # Of two that are joined the higher one is quarantined, so that the other stays in service.
             elements.add(Element("probed", f"{self.name} . {probe_mac(sibling.vif.nic.port_id)}"))

@@ -140,10 +140,21 @@ def _share_names() -> None:
 
 
 def _silence() -> None:
-    """Keep the host's own voice off the bridges."""
+    """Keep the host's own voice off the bridges.
+
+    A namespace begins with the host's settings. The metadata service is all that is to answer on its one address, to
+    guests whose addresses no route leads to; a socket it accepts has the mark of the frame that opened it.
+    """
     settings = {
         "ipv6/conf/all/disable_ipv6": "1",
         "ipv6/conf/default/disable_ipv6": "1",
+        "ipv4/ip_forward": "0",
+        "ipv4/conf/all/rp_filter": "0",
+        "ipv4/conf/default/rp_filter": "0",
+        "ipv4/conf/all/arp_ignore": "1",
+        "ipv4/conf/all/accept_redirects": "0",
+        "ipv4/conf/default/accept_redirects": "0",
+        "ipv4/tcp_fwmark_accept": "1",
     }
     for name, value in settings.items():
         # Absent where the kernel has no IPv6: then there is nothing to silence.

@@ -91,6 +91,13 @@ class Links:
         self._mtus[index] = mtu
         return index
 
+    def ensure_address(self, name: str, address: bytes) -> None:
+        """Let a link have an IPv4 address, which leads to no network."""
+        try:
+            self._route.address(self._index(name), address)
+        except OSError as error:
+            raise LinkError(name=name, reason=error.strerror) from error
+
     def create_tap(self, name: str) -> int:
         """Make a tap, down and on no bridge; it lives until its last descriptor is closed."""
         try:

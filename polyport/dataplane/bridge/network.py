@@ -1,7 +1,7 @@
-"""What the host side of a network is called and numbered, derived from the network's id."""
+"""What the host side of a network and of its ports is called and numbered, derived from their ids."""
 
 from polyport.dataplane import DataplaneError
-from polyport.ids import NetworkId
+from polyport.ids import NetworkId, PortId
 
 RESPONDER_ADDRESS = "169.254.169.254"
 """The host's own address on every network: the DHCP server id (and where guests look for metadata).
@@ -27,6 +27,15 @@ def _digits(network_id: NetworkId) -> str:
 def mark_of(network_id: NetworkId) -> int:
     """The packet mark of frames on this network; never 0, which is that of frames from no known port."""
     number = int(_digits(network_id)[:7], 16) or 1
+    return number << CONNECTION_BITS
+
+
+def asker_of(port_id: PortId) -> int:
+    """The packet mark by which a connection to the metadata service tells the port it came in by; never 0.
+
+    Two ports may share one (28 bits of their ids count): who reads it has to look whether it is one port's alone.
+    """
+    number = int(port_id.replace("-", "")[:7], 16) or 1
     return number << CONNECTION_BITS
 
 

@@ -15,8 +15,8 @@ IFLA_LINKINFO, IFLA_STATS64, IFLA_GROUP, IFLA_EXT_MASK = 18, 23, 27, 29
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_BR_MCAST_SNOOPING = 23
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-NLM_F_CREATE, NLM_F_EXCL = 0x400, 0x200
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, _RTM_NEWADDR = 16, 17, 18, 20
+NLM_F_CREATE, NLM_F_EXCL, _NLM_F_REPLACE = 0x400, 0x200, 0x100
 
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _DUMP_INTERRUPTED, _ACK_HAS_ATTRIBUTES = 0x10, 0x200
@@ -28,7 +28,10 @@ _ACK_TEXT = 1
 
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
+_IFA_LOCAL = 2
+_SCOPE_LINK = 253
 
 
 class Link(NamedTuple):
@@ -76,6 +79,12 @@ class Route:
         head = _LINK.pack(0, 0, index, _IFF_UP if up else 0, 0 if up is None else _IFF_UP)
         for _ in self._ask(kind, _ACK | flags, head + b"".join(details)):
             pass
+
+    def address(self, index: int, address: bytes) -> None:
+        """Give a link an IPv4 address, alone in its network; nothing where it has it."""
+        head = _ADDRESS.pack(socket.AF_INET, 32, 0, _SCOPE_LINK, index)
+        flags = _ACK | NLM_F_CREATE | _NLM_F_REPLACE
+        self._ask(_RTM_NEWADDR, flags, head + attribute(_IFA_LOCAL, address))
 
     def links(self) -> list[Link]:
         """Every link there is."""

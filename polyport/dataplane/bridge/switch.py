@@ -12,17 +12,18 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
+from ipaddress import IPv4Address
 from socket import socket
 from typing import NamedTuple
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import VifCounters, VifPlan
-from polyport.dataplane.bridge.dhcp_listener import listen
+from polyport.dataplane.bridge import dhcp_listener, metadata
 from polyport.dataplane.bridge.firewall import Element, Port, wishes_of
 from polyport.dataplane.bridge.grouping import Grouping
 from polyport.dataplane.bridge.members import member_of
 from polyport.dataplane.bridge.netlink import Links, NoSuchLink
-from polyport.dataplane.bridge.network import responder_mac
+from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, responder_mac
 from polyport.dataplane.bridge.ruleset import Ruleset
 from polyport.ids import NetworkId, PortId, ServerId
 from polyport.names import bridge_of, tap_of
@@ -36,17 +37,26 @@ class Group(NamedTuple):
     network_id: NetworkId
 
 
+class Listeners(NamedTuple):
+    """The sockets of the services on one bridge."""
+
+    packets: socket
+    """Of DHCP and router solicitations."""
+    metadata: socket | None
+
+
 class Switch:
     """Its calls raise `DataplaneError`."""
 
     def __init__(
         self,
         config: DataplaneConfig,
-        serve: Callable[[str, socket, str], None],
+        serve: Callable[[str, Listeners, str], None],
         stop: Callable[[str], None],
     ) -> None:
-        """`serve(bridge, listener, MAC)` and `stop(bridge)` are told whose DHCP requests are to be answered."""
+        """`serve(bridge, listeners, MAC)` and `stop(bridge)` are told whose guests are to be answered."""
         self._config = config
+        self._with_metadata = False
         self._serve = serve
         self._stop = stop
         self._ports: dict[PortId, Port] = {}
@@ -56,7 +66,8 @@ class Switch:
         self._listening: dict[str, int] = {}
         """Bridge -> the number of the link that is listened on."""
 
-    def open(self) -> None:
+    def open(self, *, with_metadata: bool = False) -> None:
+        self._with_metadata = with_metadata
         with ExitStack() as undo:
             self._links = Links()
             undo.callback(self._links.close)
@@ -186,7 +197,8 @@ class Switch:
         self._taps.setdefault(bridge, set()).add(tap)
         index = self._links.ensure_bridge(bridge, mac, vif.network.mtu)
         if self._listening.get(bridge) != index:
-            self._serve(bridge, listen(bridge), mac)
+            self._links.ensure_address(bridge, IPv4Address(RESPONDER_ADDRESS).packed)
+            self._serve(bridge, _listeners(bridge, with_metadata=self._with_metadata), mac)
             self._listening[bridge] = index
 
     def _leave(self, tap: str) -> None:
@@ -202,6 +214,14 @@ class Switch:
     def _silence(self, bridge: str) -> None:
         if self._listening.pop(bridge, None) is not None:
             self._stop(bridge)
+
+
+def _listeners(bridge: str, *, with_metadata: bool) -> Listeners:
+    with ExitStack() as undo:
+        packets = undo.enter_context(dhcp_listener.listen(bridge))
+        listeners = Listeners(packets=packets, metadata=metadata.listen(bridge) if with_metadata else None)
+        undo.pop_all()
+    return listeners
 
 
 def _by_group(ports: Iterable[Port]) -> defaultdict[Group, set[Port]]:

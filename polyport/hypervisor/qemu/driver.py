@@ -123,6 +123,9 @@ class QemuHypervisor:
         if running and port_id in running.nics:
             await running.unplug(port_id, self._unplug_seconds)
 
+    def nic_address(self, slot: int) -> str | None:
+        return slots.nic_address(slot)
+
     async def console_log(self, server_id: ServerId, directory: Path, most: int) -> bytes:
         return await asyncio.to_thread(console.tail, directory / console.LOG, most)
 

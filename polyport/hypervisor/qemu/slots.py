@@ -63,6 +63,16 @@ def nic_place(slot: int) -> Place:
     return Place(f"bridge{bridge + 1}", device + 1)
 
 
+def nic_address(slot: int) -> str:
+    """The PCI address of the NIC of a slot in the guest. Raises `NoSuchSlot`.
+
+    Root ports and bridges are numbered by the firmware as it finds them, each port followed by its bridge: 1 and 2,
+    3 and 4, and so on. Nothing else in the machine takes a bus number.
+    """
+    place = nic_place(slot)
+    return f"0000:{2 * int(place.bus.removeprefix('bridge')):02x}:{place.device:02x}.0"
+
+
 def disk_place(index: int) -> Place:
     """Where a disk sits; disks count from 0. Raises `TooManyDisks`."""
     if not 0 <= index < MOST_DISKS:

@@ -1,0 +1,139 @@
+"""Many NICs on one subnet: with the script of the vendor data each carries the traffic of its own address.
+
+The guest is a namespace with Linux's own network stack and nothing set but addresses and a default route.
+"""
+
+import asyncio
+import itertools
+import os
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from polyport.agent.vendor_data import boothook
+from polyport.dataplane import VifPlan
+from polyport.dataplane.bridge.driver import BridgeDataplane
+from polyport.ids import ServerId
+from polyport.plan import ServerPlan
+from tests.host.guests import Guest
+from tests.host.plans import network, server, subnet, vif
+
+pytestmark = pytest.mark.host
+
+SLOTS = (1, 2, 3, 4)
+PINGS = 3
+Host = Callable[..., Awaitable[Guest]]
+
+
+@pytest.fixture
+async def guest(dataplane: BridgeDataplane) -> AsyncIterator[Host]:
+    numbers = itertools.count(1)
+    guests: list[Guest] = []
+
+    async def made(*vifs: VifPlan) -> Guest:
+        one = Guest(f"pp-routing-{os.getpid()}-{next(numbers)}")
+        guests.append(one)
+        await one.open(ipv6=True)
+        for plan in vifs:
+            await one.plug(await dataplane.plug(plan), plan)
+        return one
+
+    yield made
+    for one in guests:
+        await one.close()
+        subprocess.run(["ip", "netns", "delete", one.name], check=True)
+
+
+def script_of(owner: ServerId, vifs: list[VifPlan]) -> str:
+    """What the boothook writes to the guest's disk."""
+    plan = ServerPlan(
+        id=owner,
+        name="vnf",
+        hostname="vnf",
+        project_id="p",
+        user_id="u",
+        revision=1,
+        wanted="running",
+        boot=1,
+        vcpus=1,
+        memory_mb=64,
+        root_gb=0,
+        nic_slots=8,
+        nics=tuple(each.nic for each in vifs),
+    )
+    text = boothook(plan, {each.network.id: each.network for each in vifs})
+    return text.partition("<<'SCRIPT'\n")[2].partition("\nSCRIPT\n")[0] + "\n"
+
+
+def dropped(namespace: str) -> dict[str, int]:
+    """What was taken for a lie: counter -> packets, where there are any."""
+    words = f"ip netns exec {namespace} nft list counters table bridge polyport".split()
+    lines = subprocess.check_output(words, text=True).split()
+    names = [lines[at + 1] for at, word in enumerate(lines) if word == "counter"]
+    counts = [int(lines[at + 1]) for at, word in enumerate(lines) if word == "packets"]
+    spoofs = ("drop_mac", "drop_arp", "drop_ip4", "drop_ip6", "drop_nd")
+    return {name: count for name, count in zip(names, counts, strict=True) if count and name in spoofs}
+
+
+def _ping(source: str, target: str) -> tuple[str, ...]:
+    return "busybox", "ping", "-c", str(PINGS), "-i", "0.1", "-W", "5", "-I", source, target
+
+
+async def passed(dataplane: BridgeDataplane, vifs: list[VifPlan]) -> list[tuple[int, int]]:
+    """Of each NIC: packets from the guest, packets to the guest."""
+    found = [await dataplane.counters(each.nic.port_id) for each in vifs]
+    return [(each.received_packets, each.sent_packets) for each in found if each is not None]
+
+
+async def test_what_comes_to_an_address_leaves_by_its_nic(
+    dataplane: BridgeDataplane, guest: Host, namespace: str, tmp_path: Path
+) -> None:
+    net, owner = network(subnet("10.0.0.0/24"), subnet("2001:db8::/64")), server()
+    vifs = [vif(net, f"10.0.0.1{slot}", f"2001:db8::1{slot}", of=owner, slot=slot) for slot in SLOTS]
+    me = await guest(*vifs)
+    peer = await guest(vif(net, "10.0.0.1", "2001:db8::1", port_security_enabled=False))
+    # Behind the peer is another world, which the guest reaches by its default route alone.
+    await peer.run("ip", "address", "add", "10.9.0.1/24", "dev", "eth1")
+    await peer.run("ip", "address", "add", "2001:db8:9::1/64", "dev", "eth1", "nodad")
+    await me.run("ip", "route", "add", "default", "via", "10.0.0.1", "dev", "eth1")
+    await me.run("ip", "-6", "route", "add", "default", "via", "2001:db8::1", "dev", "eth1")
+    script = tmp_path / "nic-routes"
+    script.write_text(script_of(owner, vifs))
+    for _ in range(2):
+        await me.run("env", f"NICS={' '.join(f'eth{slot}' for slot in SLOTS)}", "bash", str(script), "once")
+    # Silence first: what new links say of themselves is not this test's.
+    await asyncio.sleep(1)
+    ways = [("10.0.0.1", "10.0.0.1{}"), ("10.9.0.1", "10.0.0.1{}")]
+    ways += [("2001:db8::1", "2001:db8::1{}"), ("2001:db8:9::1", "2001:db8::1{}")]
+    for (source, target), slot in itertools.product(ways, SLOTS):
+        before = await passed(dataplane, vifs)
+        await peer.run(*_ping(source, target.format(slot)))
+        after = await passed(dataplane, vifs)
+        for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
+            if number == slot:
+                assert new[0] - old[0] >= PINGS, (source, slot, number)
+                assert new[1] - old[1] >= PINGS, (source, slot, number)
+            else:
+                assert new[0] - old[0] < PINGS, (source, slot, number)
+    assert dropped(namespace) == {}
+
+
+async def test_rules_of_addresses_that_went_go_too(guest: Host, tmp_path: Path) -> None:
+    net, owner = network(), server()
+    vifs = [vif(net, f"10.0.0.1{slot}", of=owner, slot=slot) for slot in (1, 2)]
+    me = await guest(*vifs)
+    script = tmp_path / "nic-routes"
+    script.write_text(script_of(owner, vifs))
+    run = ("env", "NICS=eth1 eth2", "bash", str(script), "once")
+    await me.run(*run)
+    rules = await me.run("ip", "rule")
+    assert "from 10.0.0.11" in rules
+    assert "from 10.0.0.12" in rules
+    await me.run("ip", "address", "flush", "dev", "eth2")
+    await me.run(*run)
+    rules = await me.run("ip", "rule")
+    assert "from 10.0.0.11" in rules
+    assert "from 10.0.0.12" not in rules
+    assert rules.count("lookup main") == 1
