@@ -266,6 +266,7 @@ async def test_limits_outlast_the_agent_and_go_with_their_port(
     me, you = await cable(plan), await cable(vif(plan.network, "10.0.0.6"))
     successor = BridgeDataplane(config)
     await successor.open()
+    await successor.ensure_groups([OPEN])
     me.send(*[me.shout()] * 500)
     assert 100 <= count(you, me.shout()) <= 105
     await successor.ensure([plan])

@@ -19,7 +19,7 @@ from polyport.dataplane.bridge.metadata import MOST_CONNECTIONS
 from polyport.dataplane.bridge.namespace import NAMESPACES
 from polyport.ids import PortId, ServerId
 from tests.host.guests import Guest
-from tests.host.plans import network, server, vif
+from tests.host.plans import OPEN, network, server, vif
 from tests.host.wire import arp
 
 pytestmark = pytest.mark.host
@@ -43,6 +43,7 @@ def told(vif: VifPlan, path: str) -> str:
 async def dataplane(config: DataplaneConfig) -> AsyncIterator[BridgeDataplane]:
     driver = BridgeDataplane(config)
     await driver.open(metadata=tell)
+    await driver.ensure_groups([OPEN])
     yield driver
     await driver.close()
 
@@ -211,6 +212,7 @@ async def test_the_next_agent_answers_too(config: DataplaneConfig) -> None:
     plan = vif(network(), "10.0.0.5")
     first, second = BridgeDataplane(config), BridgeDataplane(config)
     await first.open(metadata=tell)
+    await first.ensure_groups([OPEN])
     me = Guest(f"pp-metadata-{os.getpid()}-next")
     await me.open()
     await me.plug(await first.plug(plan), plan)
@@ -218,6 +220,7 @@ async def test_the_next_agent_answers_too(config: DataplaneConfig) -> None:
     assert await me.get("/a") == told(plan, "/a")
     await first.close()
     await second.open(metadata=tell)
+    await second.ensure_groups([OPEN])
     await second.ensure([plan])
     assert await me.get("/b") == told(plan, "/b")
     await second.close()

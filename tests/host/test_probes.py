@@ -14,7 +14,7 @@ from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.dataplane.bridge.probe import frame_of, probe_mac
 from polyport.ids import PortId
 from polyport.names import bridge_of
-from tests.host.plans import network, server, vif
+from tests.host.plans import OPEN, network, server, vif
 from tests.host.test_guard import NOBODY, joined, unguarded
 from tests.host.wire import EVERYBODY, Nic, is_probe, udp
 
@@ -52,7 +52,8 @@ class World:
         self.driver = BridgeDataplane(config)
 
     async def open(self) -> None:
-        await self.driver.open(self.watch.told)
+        await self.driver.open(quarantined=self.watch.told)
+        await self.driver.ensure_groups([OPEN])
 
     async def plug(self, plan: VifPlan) -> Nic:
         nic = Nic(await self.driver.plug(plan), plan)

@@ -115,7 +115,7 @@ def _read(family: int, details: dict[int, bytes]) -> Connection | None:
     if source not in ip or target not in ip:
         return None
     kind, code = next((pair for pair in (_ICMP, _ICMP6) if pair[0] in protocol), (_TARGET_PORT, 0))
-    key = attribute(_TUPLE | _NESTED, details[_TUPLE]) + attribute(_ZONE, details[_ZONE])
+    key = attribute(_TUPLE | _NESTED, details[_TUPLE]) + attribute(_ZONE, details.get(_ZONE, b"\0\0"))
     return Connection(
         source=_address(ip[source]),
         target=_address(ip[target]),
