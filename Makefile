@@ -11,10 +11,10 @@ install: ## packages of the system and a virtual environment in .venv
 	@tools/install
 
 demo: install guest ## a cloud in a scratch directory: a guest with four NICs on one network, every claim proven (root)
-	@$(run) polyport demo
+	@$(run) demo
 
 up: install guest ## a cloud that stays, with a clouds.yaml for any OpenStack client (root)
-	@$(run) polyport up
+	@$(run) polyport up --clouds clouds.yaml
 
 test: check guest ## all checks, then all tests (root: some need network namespaces and guests)
 	@$(run) pytest tests

@@ -6,14 +6,13 @@ import json
 import os
 import time
 
-from polyport.dataplane.bridge.driver import BridgeDataplane
-
 from bench.client import Caller, until
 from bench.table import Row
 from demo.scratch import ScratchCloud
 from guest.build import KERNEL_ARGUMENTS, build
 from polyport.config import DataplaneConfig
 from polyport.dataplane import VifPlan
+from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.ids import NetworkId, PortId, ServerId, SubnetId, new_id
 from polyport.plan import FixedIp, NetworkPlan, NicPlan, SubnetPlan
 

@@ -5,13 +5,13 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
 import click
 import msgspec
-import uvicorn
 
 from polyport import __version__, cloud
 from polyport.config import Config, read_config
@@ -20,7 +20,7 @@ from polyport.web.server import server_for
 
 
 class CannotListen(Unavailable):
-    """The address {address} cannot be listened on; is it in use?"""
+    """The address {address} cannot be listened on: {reason}"""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,27 +93,29 @@ async def _serve(config: Config, clouds: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with cloud.running(config) as running:
-        server = server_for(running.app, config.api.host, config.api.port)
-        serving = asyncio.create_task(server.serve(), name="server")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        try:
-            await _wait_started(server, serving)
-            _announce(config, running.password, clouds)
-            await asyncio.wait({serving, stopping, running.agent}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            server.should_exit = True
-            await serving
+    with _listening(config.api.host, config.api.port) as listener:
+        async with cloud.running(config) as running:
+            server = server_for(running.app, config.api.host, config.api.port)
+            serving = asyncio.create_task(server.serve([listener]), name="server")
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            try:
+                _announce(config, running.password, clouds)
+                await asyncio.wait({serving, stopping, running.agent}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                server.should_exit = True
+                await serving
     click.echo("stopped; guests keep running")
 
 
-async def _wait_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-    while not server.started:
-        if serving.done():
-            await serving
-            raise CannotListen(address=f"{server.config.host}:{server.config.port}")
-        await asyncio.sleep(0.005)
+def _listening(host: str, port: int) -> socket.socket:
+    """The socket clients reach; made before anything else is started, so that a mistake costs nothing."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        )
+    except OSError as error:
+        raise CannotListen(address=f"{host}:{port}", reason=error.strerror or error) from error
 
 
 def _announce(config: Config, password: str | None, clouds: Path | None) -> None:

@@ -74,7 +74,7 @@ class Dataplane(Protocol):
         """
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
-        """Bring vifs that exist (their taps held by guests) to their plan: bridge, rules, answers. Repairs and updates."""
+        """Bring vifs that exist (their taps held by guests) to their plan, whatever differs: repairs and updates."""
 
     async def unplug(self, port_id: PortId) -> None:
         """Remove a vif and all that belongs to it; its bridge too, when it was the last there. No-op where absent."""

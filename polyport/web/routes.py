@@ -1,4 +1,4 @@
-"""Routes: the whole API of a service is one list, and a trie finds the entry for a path in as many steps as it has parts."""
+"""Routes: the whole API of a service is one list; a trie finds the entry of a path in as many steps as it has parts."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol

@@ -117,9 +117,7 @@ async def test_a_token_is_rescoped_but_never_lives_longer(cloud: TestCloud) -> N
     first = await log_in(cloud)
     assert "project" not in first.json()["token"]
     token = first.headers["x-subject-token"]
-    again = await cloud.anonymous().post(
-        "/identity/v3/auth/tokens", by_token(token, project=ADMIN_PROJECT)
-    )
+    again = await cloud.anonymous().post("/identity/v3/auth/tokens", by_token(token, project=ADMIN_PROJECT))
     assert again.status_code == 201
     facts, before = again.json()["token"], first.json()["token"]
     assert facts["expires_at"] == before["expires_at"]

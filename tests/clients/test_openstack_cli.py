@@ -94,8 +94,8 @@ def test_keypair_and_user_data(cli: Cli, image: Any, net1: Any, tmp_path: Any) -
     assert "PRIVATE KEY" in private
     script = tmp_path / "user-data"
     script.write_text("#!/bin/sh\necho hello\n")
-    made = cli("server", "create", "--image", "cirros", "--flavor", "m1.tiny", "--network", "net1",
-               "--key-name", "key1", "--user-data", str(script), "--use-config-drive", "--property", "a=b", "--wait", "vm3")  # fmt: skip
+    create = "server create --image cirros --flavor m1.tiny --network net1 --key-name key1 --use-config-drive"
+    made = cli(*create.split(), "--user-data", str(script), "--property", "a=b", "--wait", "vm3")
     assert cli("server", "show", made["id"])["key_name"] == "key1"
     cli("server", "delete", "--wait", "vm3", text=True)
     cli("keypair", "delete", "key1", text=True)
