@@ -7,6 +7,7 @@ user asked for in the meantime is on its way to the host already, and the next r
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import sqlalchemy as sa
 
 from polyport.compute import history, hosts, nics, servers, states
 from polyport.compute.servers import Server
@@ -24,8 +25,8 @@ def record(tx: Tx, report: HostReport) -> None:
     if not report.servers:
         return
     ids = [server.id for server in report.servers]
-    mine = servers.select_servers().where(rows.c.host == report.host, rows.c.id.in_(ids))
-    found: Mapping[str, Server] = {server.id: server for server in servers.find_servers(tx, mine)}
+    mine = servers.find_servers(tx, _MINE, {"on": report.host, "ids": ids})
+    found: Mapping[str, Server] = {server.id: server for server in mine}
     alive: list[ServerReport] = []
     for said in report.servers:
         server = found.get(said.id)
@@ -87,3 +88,8 @@ def _record_ports(tx: Tx, said: Sequence[ServerReport]) -> None:
                 (plugged if running else unplugged).append(nic.port_id)
     ports.record_ports_active(tx, plugged)
     ports.record_ports_down(tx, unplugged)
+
+
+_MINE = servers.select_servers().where(
+    rows.c.host == sa.bindparam("on"), rows.c.id.in_(sa.bindparam("ids", expanding=True))
+)

@@ -75,7 +75,7 @@ class Tx:
 
     def _run(self, statement: sa.Executable, values: Any) -> tuple[Any, Program | None]:
         """Run a statement that was met before on the driver's connection; no cursor where it must go the ordinary
-        way. With another driver than SQLite's this is where nothing is done, and all else stays as it is."""
+        way, as all would with another driver than SQLite's."""
         program = self._programs.find(statement, values)
         if program is None:
             return None, None
