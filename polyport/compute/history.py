@@ -190,8 +190,9 @@ def events_of(tx: Tx, action: Action) -> list[Event]:
 
 
 def _insert_action(tx: Tx, row: dict[str, object]) -> int:
-    key: Any = tx.execute(_INSERT_ACTION, row).inserted_primary_key
-    return int(key[0])
+    number = tx.execute(_INSERT_ACTION, row).lastrowid
+    assert number is not None
+    return number
 
 
 _INSERT_ACTION = sa.insert(server_actions)

@@ -28,7 +28,7 @@ def register(tx: Tx, name: HostName, facts: HostFacts | None = None) -> None:
             "memory_mb": facts.memory_mb,
             "disk_gb": facts.disk_gb,
         }
-    if tx.execute(sa.update(hosts).where(hosts.c.name == name).values(values)).rowcount == 0:
+    if tx.execute(_HEARD, {"host_": name, **values}).rowcount == 0:
         number = (tx.value(sa.select(sa.func.max(hosts.c.number))) or 0) + 1
         tx.execute(sa.insert(hosts).values(name=name, number=number, **values))
 
@@ -63,6 +63,7 @@ _CANDIDATES = sa.select(
     hosts.c.memory_mb,
     hosts.c.promised_memory_mb,
 )
+_HEARD = sa.update(hosts).where(hosts.c.name == sa.bindparam("host_"))
 _PROMISE = (
     sa.update(hosts)
     .where(hosts.c.name == sa.bindparam("host"))

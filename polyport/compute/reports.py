@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import sqlalchemy as sa
 
 from polyport.compute import history, hosts, nics, servers, states
 from polyport.compute.servers import Server
@@ -27,8 +28,8 @@ def record(tx: Tx, report: HostReport) -> None:
     if not report.servers:
         return
     ids = [server.id for server in report.servers]
-    mine = servers.select_servers().where(rows.c.host == report.host, rows.c.id.in_(ids))
-    found: Mapping[str, Server] = {server.id: server for server in servers.find_servers(tx, mine)}
+    mine = servers.find_servers(tx, _MINE, {"on": report.host, "ids": ids})
+    found: Mapping[str, Server] = {server.id: server for server in mine}
     alive: list[ServerReport] = []
     for said in report.servers:
         server = found.get(said.id)
@@ -107,3 +108,8 @@ def _record_quarantines(tx: Tx, host: HostName, said: Sequence[ServerReport], mi
         action = "nic_quarantine" if quarantined else "nic_recover"
         history.record_event(tx, mine[port_id], host, action, words, message=words)
         log.warning(words, extra={"action": action, "server": mine[port_id], "port": port_id, "slot": slot})
+
+
+_MINE = servers.select_servers().where(
+    rows.c.host == sa.bindparam("on"), rows.c.id.in_(sa.bindparam("ids", expanding=True))
+)

@@ -123,6 +123,10 @@ _SELECT = sa.select(*COLUMNS)
 _LONG = ("image", "user_data", "key", "admin_password")
 _SLIM = sa.select(*(sa.null().label(column.name) if column.name in _LONG else column for column in COLUMNS))
 _ANY_BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"))
+_OF_HOST = _SELECT.where(servers.c.host == sa.bindparam("on"), servers.c.terminated_at.is_(None))
+_CHANGED = _OF_HOST.where(servers.c.plan_revision > sa.bindparam("since"))
+_NAMED = _OF_HOST.where(servers.c.id.in_(sa.bindparam("ids", expanding=True)))
+_UPDATE = sa.update(servers).where(servers.c.id == sa.bindparam("server_"))
 _LOCKED, _CONFIG_DRIVE = (Server.__struct_fields__.index(name) for name in ("locked", "config_drive"))
 _BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"), servers.c.deleted_at.is_(None))
 
@@ -141,9 +145,9 @@ def read_server(tx: Tx, context: Context, server_id: str | None, *, deleted: boo
     return _server(row)
 
 
-def find_servers(tx: Tx, statement: sa.Select[Any]) -> list[Server]:
+def find_servers(tx: Tx, statement: sa.Select[Any], values: Mapping[str, object] | None = None) -> list[Server]:
     """The servers a statement over `COLUMNS` selects."""
-    return [_server(row) for row in tx.tuples(statement)]
+    return [_server(row) for row in tx.tuples(statement, values)]
 
 
 def _server(row: Sequence[Any]) -> Server:
@@ -167,7 +171,7 @@ def hosts_of(tx: Tx, server_ids: Sequence[ServerId]) -> dict[str, int]:
 def write_server(tx: Tx, server_id: ServerId, values: Mapping[str, object], *, touch: bool = True) -> None:
     """Change columns of a server; `touch`: it counts as an update a user sees."""
     changed = dict(values) | ({"updated_at": now()} if touch else {})
-    tx.execute(sa.update(servers).where(servers.c.id == server_id).values(changed))
+    tx.execute(_UPDATE, {"server_": server_id, **changed})
 
 
 def check_lock(context: Context, server: Server) -> None:
@@ -188,13 +192,12 @@ def update_server(tx: Tx, context: Context, server: Server, values: Mapping[str,
 
 def plan_rows(tx: Tx, host: str, since: int, also: Sequence[str]) -> list[Server]:
     """The servers of a host that changed after `since`, and those named besides; all that are left where it is 0."""
-    mine = (servers.c.host == host, servers.c.terminated_at.is_(None))
     if since == 0:
-        return find_servers(tx, _SELECT.where(*mine))
-    found = find_servers(tx, _SELECT.where(*mine, servers.c.plan_revision > since))
+        return find_servers(tx, _OF_HOST, {"on": host})
+    found = find_servers(tx, _CHANGED, {"on": host, "since": since})
     missing = set(also).difference(server.id for server in found)
     if missing:
-        found += find_servers(tx, _SELECT.where(*mine, servers.c.id.in_(missing)))
+        found += find_servers(tx, _NAMED, {"on": host, "ids": list(missing)})
     return found
 
 

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from polyport.db.prebuilt import Done, Program, Programs
+
 T = TypeVar("T")
 
 _MOST_TOGETHER = 64
@@ -31,31 +33,58 @@ _READERS = 2
 class Tx:
     """One transaction. `after_commit` and `wake` keep what must happen only once it is committed."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, programs: Programs) -> None:
         self.connection = connection
         self.callbacks: list[Callable[[], None]] = []
         self.woken: set[str] = set()
         self._revision: int | None = None
+        self._programs = programs
+        self._driver: sqlite3.Connection = _driver(connection)
 
-    def execute(self, statement: sa.Executable, values: Any = None) -> sa.CursorResult[Any]:
-        return self.connection.execute(statement, values)
+    def execute(self, statement: sa.Executable, values: Any = None) -> Done:
+        """Carry out a statement whose rows, if it has any, are not wanted."""
+        cursor, _ = self._run(statement, values)
+        return cursor if cursor is not None else self.connection.execute(statement, values)
 
     def first(self, statement: sa.Executable, values: Any = None) -> sa.Row[Any] | None:
         """The first row, or None."""
-        return self.connection.execute(statement, values).first()
+        cursor, program = self._run(statement, values)
+        if cursor is None or program is None:
+            return self.connection.execute(statement, values).first()
+        found = program.rows(cursor.fetchall()[:1])
+        return found[0] if found else None
 
     def all(self, statement: sa.Executable, values: Any = None) -> Sequence[sa.Row[Any]]:
-        return self.connection.execute(statement, values).all()
+        cursor, program = self._run(statement, values)
+        if cursor is None or program is None:
+            return self.connection.execute(statement, values).all()
+        return program.rows(cursor.fetchall())
 
     def tuples(self, statement: sa.Executable, values: Any = None) -> Sequence[tuple[Any, ...]]:
         """All rows as the driver gives them, for large reads: what is JSON stays text, a truth is 0 or 1."""
-        cursor = self.connection.execute(statement, values).cursor
-        assert cursor is not None
+        cursor, _ = self._run(statement, values)
+        if cursor is None:
+            cursor = self.connection.execute(statement, values).cursor
+            assert cursor is not None
         return list(cursor.fetchall())
 
     def value(self, statement: sa.Executable, values: Any = None) -> Any:
         """The first column of the first row, or None."""
-        return self.connection.execute(statement, values).scalar()
+        found = self.first(statement, values)
+        return None if found is None else found[0]
+
+    def _run(self, statement: sa.Executable, values: Any) -> tuple[Any, Program | None]:
+        """Run a statement that was met before on the driver's connection; no cursor where it must go the ordinary
+        way, as all would with another driver than SQLite's."""
+        program = self._programs.find(statement, values)
+        if program is None:
+            return None, None
+        try:
+            if isinstance(values, list):
+                return program.run_many(self._driver, values), program
+            return program.run(self._driver, values or {}), program
+        except sqlite3.Error as error:
+            raise self._programs.wrapped(error, statement) from error
 
     def revision(self) -> int:
         """This transaction's number in the order of all that changed what hosts should do: drawn once, then the same.
@@ -63,8 +92,8 @@ class Tx:
         Rows that are part of a host's plan bear it, so that a plan is "what has a number above the one I know".
         """
         if self._revision is None:
-            row = self.connection.exec_driver_sql("UPDATE revisions SET value = value + 1 RETURNING value").one()
-            self._revision = int(row[0])
+            rows = self._driver.execute("UPDATE revisions SET value = value + 1 RETURNING value").fetchall()
+            self._revision = int(rows[0][0])
         return self._revision
 
     def wake(self, host: str) -> None:
@@ -117,6 +146,7 @@ class Database:
             json_deserializer=msgspec.json.decode,
         )
         sa.event.listen(self._engine, "connect", _prepare)
+        self._programs = Programs(self._engine.dialect)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write_all, name="db-writer", daemon=True)
         self._local = threading.local()
@@ -160,11 +190,12 @@ class Database:
 
     def _read(self, work: Callable[[Tx], T]) -> T:
         connection: sa.Connection = self._local.connection
-        connection.exec_driver_sql("BEGIN")
+        driver = _driver(connection)
+        driver.execute("BEGIN")
         try:
-            return work(Tx(connection))
+            return work(Tx(connection, self._programs))
         finally:
-            connection.exec_driver_sql("ROLLBACK")
+            driver.execute("ROLLBACK")
 
     def _write_all(self) -> None:
         connection = self._engine.connect()
@@ -192,27 +223,37 @@ class Database:
         """Run the first job and those that wait behind it, commit, and only then tell who asked."""
         done: list[tuple[_Job, Any, Tx]] = []
         failed: list[tuple[_Job, BaseException]] = []
+        driver = _driver(connection)
         job: _Job | None = first
         count = 0
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
             while job is not None:
                 count += 1
-                tx = Tx(connection)
-                connection.exec_driver_sql("SAVEPOINT job")
+                if done:
+                    driver.execute("SAVEPOINT job")
+                else:
+                    driver.execute("BEGIN IMMEDIATE")
+                tx = Tx(connection, self._programs)
                 try:
                     result = job.work(tx)
                 except BaseException as error:
-                    connection.exec_driver_sql("ROLLBACK TO job")
+                    # The first takes nothing with it: it needs no savepoint to go back to.
+                    if done:
+                        driver.execute("ROLLBACK TO job")
+                        driver.execute("RELEASE job")
+                    elif driver.in_transaction:
+                        driver.execute("ROLLBACK")
                     failed.append((job, error))
                 else:
+                    if done:
+                        driver.execute("RELEASE job")
                     done.append((job, result, tx))
-                connection.exec_driver_sql("RELEASE job")
                 job = self._next() if count < _MOST_TOGETHER else None
-            connection.exec_driver_sql("COMMIT")
+            if done:
+                driver.execute("COMMIT")
         except BaseException as error:
-            if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
-                connection.exec_driver_sql("ROLLBACK")
+            if driver.in_transaction:
+                driver.execute("ROLLBACK")
             known = {id(entry[0]) for entry in failed}
             pending = [entry[0] for entry in done] + ([job] if job is not None and id(job) not in known else [])
             failed.extend((entry, error) for entry in dict.fromkeys(pending))
@@ -242,6 +283,12 @@ class Database:
         if job is None:
             self._jobs.put(None)
         return job
+
+
+def _driver(connection: sa.Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def _json_text(value: object) -> str:
