@@ -1,6 +1,7 @@
 """The verbs of the command line: up, down, check."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -99,6 +100,9 @@ async def _serve(config: Config, clouds: Path | None) -> None:
             serving = asyncio.create_task(server.serve([listener]), name="server")
             stopping = asyncio.create_task(stop.wait(), name="stop")
             try:
+                # What is there now stays; a large list shall not be looked through again and again while it is made.
+                gc.freeze()
+                gc.set_threshold(100_000, 50, 50)
                 _announce(config, running.password, clouds)
                 await asyncio.wait({serving, stopping, running.agent}, return_when=asyncio.FIRST_COMPLETED)
             finally:
