@@ -30,7 +30,7 @@ class VifPlan(Struct, frozen=True, kw_only=True):
     nic: NicPlan
     network: NetworkPlan
     default_route: bool
-    """Whether DHCP gives this NIC the default route: one NIC of a server has it, the first that can."""
+    """Whether DHCP gives this NIC the default route: one NIC of a server has it at most."""
 
 
 class FoundVif(Struct, frozen=True, kw_only=True):
