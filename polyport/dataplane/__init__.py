@@ -17,6 +17,9 @@ from polyport.errors import HostError
 from polyport.ids import NetworkId, PortId, ServerId
 from polyport.plan import NetworkPlan, NicPlan, SecurityGroupPlan
 
+METADATA_ADDRESS = "169.254.169.254"
+"""Where guests look for metadata: on the link of every NIC, whether or not its subnet has a gateway."""
+
 
 class DataplaneError(HostError):
     """The dataplane could not do what was asked of it."""

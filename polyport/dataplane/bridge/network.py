@@ -1,10 +1,10 @@
 """What the host side of a network and of its ports is called and numbered, derived from their ids."""
 
-from polyport.dataplane import DataplaneError
+from polyport.dataplane import METADATA_ADDRESS, DataplaneError
 from polyport.ids import NetworkId, PortId
 
-RESPONDER_ADDRESS = "169.254.169.254"
-"""The host's own address on every network: the DHCP server id (and where guests look for metadata).
+RESPONDER_ADDRESS = METADATA_ADDRESS
+"""The host's own address on every network: the DHCP server id too.
 
 No subnet can contain it, so it never meets an address of a guest, also not where a guest is the gateway.
 """
