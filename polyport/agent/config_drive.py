@@ -143,8 +143,9 @@ def network_data(nics: tuple[NicPlan, ...], networks: Networks) -> Json:
     entries: list[Json] = []
     for nic in nics:
         for address, subnet in subnets_of(nic, network_of(nic, networks)):
-            default = (nic.port_id, subnet.id) in defaults
-            routes = [] if subnet.id in served else list(_routes(subnet, default=default))
+            routes = [_default_route(subnet)] if (nic.port_id, subnet.id) in defaults else []
+            if subnet.id not in served:
+                routes += _routes(subnet)
             if subnet.ip_version == 4 and not metadata:
                 routes.append(_METADATA_ROUTE)
                 metadata = True
@@ -181,10 +182,12 @@ def _network(nic: NicPlan, address: str, subnet: SubnetPlan, routes: list[Json])
     }
 
 
-def _routes(subnet: SubnetPlan, *, default: bool) -> Iterable[Json]:
-    if default and subnet.gateway_ip is not None:
-        anywhere = "0.0.0.0" if subnet.ip_version == 4 else "::"  # noqa: S104 - a route, nothing is bound
-        yield {"network": anywhere, "netmask": anywhere, "gateway": subnet.gateway_ip}
+def _default_route(subnet: SubnetPlan) -> Json:
+    anywhere = "0.0.0.0" if subnet.ip_version == 4 else "::"  # noqa: S104 - a route, nothing is bound
+    return {"network": anywhere, "netmask": anywhere, "gateway": subnet.gateway_ip}
+
+
+def _routes(subnet: SubnetPlan) -> Iterable[Json]:
     for destination, next_hop in subnet.host_routes:
         if not is_default(destination):
             network = ipaddress.ip_network(destination, strict=False)
