@@ -30,23 +30,24 @@ number() {
     read -r index < "/sys/class/net/$1/ifindex" && table=$((FIRST + 1000 + index))
 }
 
-# The next hop and the NIC in the words of a route.
+# The next hop, the NIC and (none for the main one) the table in the words of a route.
 parse() {
-    way= nic=
+    way='' nic='' table=''
     while [ $# -gt 1 ]; do
-        case $1 in via) way=$2 ;; dev) nic=$2 ;; esac
+        case $1 in via) way=$2 ;; dev) nic=$2 ;; table) table=$2 ;; esac
         shift
     done
 }
 
 # What there is of one version of IP: addresses, subnets and next hops of each NIC, and what of ours is there already.
 look() {
-    addresses=() subnets=() ways=() others=$GATEWAYS known='' reach=' ' rules=' '
+    addresses=() subnets=() ways=() others=$GATEWAYS known='' reach=' ' rules=' ' routes=' '
     while read -r _ nic _ address _; do
         addresses[$nic]+="${address%/*} "
     done < <(ip "-$version" -o address show scope global)
     while read -r subnet words; do
         parse $words
+        [ -z "$table" ] || { routes+="$table,$nic,$subnet,$way "; continue; }
         case $subnet in
             default)
                 ways[$nic]+="$way "
@@ -56,7 +57,7 @@ look() {
             multicast | ff00:*) ;;
             *) [ -n "$way" ] || subnets[$nic]+="$subnet " ;;
         esac
-    done < <(ip "-$version" -o route show table main)
+    done < <(ip "-$version" -o route show table all)
     while read -r pref _ address _ table _; do
         # None but ours have the number of their table.
         [ "${pref%:}" = "$table" ] && [ "$table" -gt "$FIRST" ] && rules+="$table,$address "
@@ -74,22 +75,27 @@ look() {
     done
 }
 
-# What is to be done, in the words of `ip -batch`.
+# A route in a table of ours that is not there yet.
+route() { # destination, next hop
+    case $routes in *" $table,$nic,$1,$2 "*) ;; *) echo "route replace $1 ${2:+via $2 }dev $nic table $table" ;; esac
+}
+
+# What is to be done, in the words of `ip -batch`; nothing where nothing is, as each change is an event.
 changes() {
     wanted=' '
     for nic in $nics; do
         [ -n "${addresses[$nic]}" ] || continue
         number "$nic"
         for subnet in ${subnets[$nic]}; do
-            echo "route replace $subnet dev $nic table $table"
+            route "$subnet"
         done
         for way in ${ways[$nic]} $others; do
             case $reach in *" $way,$nic "*) ;; *) continue ;; esac
-            echo "route replace default via $way dev $nic table $table"
+            route default "$way"
             break
         done
         if [ "$version" = 4 ]; then
-            echo "route replace $METADATA dev $nic scope link table $table"
+            route "$METADATA"
             # Else metadata would be looked for behind a gateway, which need not exist.
             [ -n "$known" ] || echo "route add $METADATA dev $nic scope link"
             known=yes
@@ -117,8 +123,10 @@ apply() {
 sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.all.rp_filter=2
 apply
 [ "$1" = once ] && exit
-# Changes come in bursts; one look after each burst will do.
-ip -o monitor address link | while read -r _; do
+# Changes come in bursts; one look after each burst will do. Rules and routes are looked after, too: who configures the
+# network (systemd-networkd when it reloads) takes away those it does not know.
+# The first look is for what happened before anything was heard.
+{ echo; ip -o monitor address link route rule; } | while read -r _; do
     while read -r -t 1 _; do :; done
     apply
 done
