@@ -8,6 +8,7 @@ holds every server of the host that changed after the revision the agent names, 
 agent keeps the sum. A server that shall go is in the plan as `wanted="gone"` until the agent has reported it gone.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -213,3 +214,21 @@ class HostReport(Struct, frozen=True, kw_only=True):
     host: HostName
     servers: tuple[ServerReport, ...] = ()
     facts: HostFacts | None = None
+
+
+class Traffic(Struct, frozen=True, kw_only=True):
+    """What went one way through a port since it was plugged."""
+
+    packets: int
+    bytes: int
+    dropped: Mapping[str, int]
+    """Cause -> frames; with every cause there is for this direction."""
+
+
+class PortCounters(Struct, frozen=True, kw_only=True):
+    """What a host has counted at a port. Directions are the guest's, as those of security groups are."""
+
+    ingress: Traffic
+    """What reached the guest; what was dropped before comes on top."""
+    egress: Traffic
+    """All that the guest sent, what was dropped of it included."""

@@ -62,6 +62,11 @@ class Grouping:
         """Where the state of connections is found: `bridge` or `inet`."""
         return self._backend.name
 
+    @property
+    def table(self) -> str:
+        """The table of this agent, as nft has it."""
+        return f"bridge {self._table}"
+
     def open(self) -> None:
         self._backend = backend_of(self._nft, self._wanted_backend)
         self._connections.of_zone(0)
