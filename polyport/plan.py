@@ -232,3 +232,16 @@ class PortCounters(Struct, frozen=True, kw_only=True):
     """What reached the guest; what was dropped before comes on top."""
     egress: Traffic
     """All that the guest sent, what was dropped of it included."""
+
+
+class HostFigures(Struct, frozen=True, kw_only=True):
+    """What a host counts of itself. Totals are those since its agent began."""
+
+    guests: Mapping[str, int]
+    """Power state -> guests."""
+    quarantines: int
+    """Times that the storm guard has cut a port off."""
+    recoveries: int
+    """Times that a port was no longer cut off: the loop had gone, or the port."""
+    last_round: float | None
+    """When the agent last had read its plan and handed out the work, in seconds since 1970; None for never."""

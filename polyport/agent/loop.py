@@ -9,6 +9,8 @@ on a wake-up having come.
 import asyncio
 import logging
 import os
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -21,9 +23,10 @@ from polyport.agent.reconcile import Seen
 from polyport.agent.servers import Host
 from polyport.agent.undo import off_loop
 from polyport.config import Config
-from polyport.dataplane import Answer, Dataplane
+from polyport.dataplane import Answer, Dataplane, DataplaneError
 from polyport.hypervisor import Hypervisor
 from polyport.ids import HostName, PortId, ServerId
+from polyport.plan import HostFigures, PortCounters
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class Agent:
         self._plans = PlanSum()
         self._jobs: Jobs | None = None
         self._quarantined: frozenset[PortId] = frozenset()
+        self._quarantines = self._recoveries = 0
+        self._last_round: float | None = None
 
     async def run(self) -> None:
         """Work until cancelled. Guests keep running then, and the next agent finds them.
@@ -107,6 +112,26 @@ class Agent:
                     await self._rounds(jobs, tell_facts)
                 finally:
                     jobs.close()
+                    self._jobs = None
+
+    async def counters(self, port_id: PortId) -> PortCounters | None:
+        """What was counted at a port; None where it is not plugged here, or nobody can tell now."""
+        if self._jobs is None:
+            return None
+        try:
+            return await self._dataplane.counters(port_id)
+        except DataplaneError as error:
+            log.error("port not read: %s", error, extra={"action": "counters", "port": port_id})
+            return None
+
+    def figures(self) -> HostFigures:
+        servers = self._jobs.servers.values() if self._jobs is not None else ()
+        return HostFigures(
+            guests=Counter(server.seen.guest.power for server in servers if server.seen.guest is not None),
+            quarantines=self._quarantines,
+            recoveries=self._recoveries,
+            last_round=self._last_round,
+        )
 
     def _metadata(self, server_id: ServerId, port_id: PortId, path: str) -> Answer | None:
         """What a guest is told that asks by this port; nothing where its plan does not have the port any more."""
@@ -127,6 +152,8 @@ class Agent:
             self._jobs.changed(server_id)
 
     def _quarantine(self, port_ids: frozenset[PortId]) -> None:
+        self._quarantines += len(port_ids - self._quarantined)
+        self._recoveries += len(self._quarantined - port_ids)
         self._quarantined = port_ids
         if self._jobs is not None:
             self._jobs.quarantined(port_ids)
@@ -180,6 +207,7 @@ class Agent:
             for server_id in concerned:
                 jobs.planned(server_id)
             jobs.retry_due()
+            self._last_round = time.time()
             if slow:
                 next_look = loop.time() + self._timer * TIMERS_PER_LOOK
                 jobs.doubt_all()
