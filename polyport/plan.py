@@ -208,12 +208,22 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     disk_gb: int
 
 
+class RefusedGroup(Struct, frozen=True, kw_only=True):
+    """A security group that is not in force on a host as it is planned: as it was before, or not at all."""
+
+    id: SecurityGroupId
+    reason: str
+    """In words a user may read; the cause is in the host's log."""
+
+
 class HostReport(Struct, frozen=True, kw_only=True):
     """Facts from one host. `facts` comes with the first report and on the slow timer only."""
 
     host: HostName
     servers: tuple[ServerReport, ...] = ()
     facts: HostFacts | None = None
+    refused_groups: tuple[RefusedGroup, ...] | None = None
+    """All of them; None where nothing has changed since the last report."""
 
 
 class Traffic(Struct, frozen=True, kw_only=True):

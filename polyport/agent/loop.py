@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from polyport.agent import Cloud, inventory, metadata, records
@@ -25,8 +25,8 @@ from polyport.agent.undo import off_loop
 from polyport.config import Config
 from polyport.dataplane import Answer, Dataplane, DataplaneError
 from polyport.hypervisor import Hypervisor
-from polyport.ids import HostName, PortId, ServerId
-from polyport.plan import HostFigures, PortCounters
+from polyport.ids import HostName, PortId, SecurityGroupId, ServerId
+from polyport.plan import HostFigures, PortCounters, RefusedGroup
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class Agent:
         self._quarantined: frozenset[PortId] = frozenset()
         self._quarantines = self._recoveries = 0
         self._last_round: float | None = None
+        self._refused: Mapping[SecurityGroupId, str] | None = None
+        """The security groups that were last reported as not in force; None before the first report."""
 
     async def run(self) -> None:
         """Work until cancelled. Guests keep running then, and the next agent finds them.
@@ -184,16 +186,21 @@ class Agent:
         """Hand changed security groups to the dataplane, before the vifs that use them. What it cannot have is told
         again in the next round, and holds up nothing else."""
         news = dict(self._plans.news)
-        if not news:
-            return
-        try:
-            await self._dataplane.ensure_groups(news.values())
-        except Exception as error:
-            log.error("security groups not as planned: %s", error, extra={"action": "groups", "groups": sorted(news)})
-        else:
-            for group_id, group in news.items():
-                if self._plans.news.get(group_id) is group:
-                    del self._plans.news[group_id]
+        refused: Mapping[SecurityGroupId, str] = {}
+        if news:
+            try:
+                refused = await self._dataplane.ensure_groups(news.values())
+            except Exception as error:
+                log.error("security groups not told: %s", error, extra={"action": "groups", "groups": sorted(news)})
+                refused = dict.fromkeys(news, "The host could not take in the rules; its log says why.")
+        for group_id, group in news.items():
+            if group_id not in refused and self._plans.news.get(group_id) is group:
+                del self._plans.news[group_id]
+        if refused != self._refused:
+            self._refused = refused
+            if refused:
+                log.error("groups not as planned", extra={"action": "groups", "groups": dict(refused)})
+            self._outbox.put_refused(tuple(RefusedGroup(id=each, reason=why) for each, why in refused.items()))
 
     async def _rounds(self, jobs: Jobs, tell_facts: Callable[[], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()

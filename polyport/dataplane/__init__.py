@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from polyport.errors import HostError
-from polyport.ids import NetworkId, PortId, ServerId
+from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
 from polyport.plan import NetworkPlan, NicPlan, PortCounters, SecurityGroupPlan
 
 EGRESS_CAUSES = (
@@ -101,12 +101,12 @@ class Dataplane(Protocol):
     async def found(self) -> tuple[FoundVif, ...]:
         """The vifs that exist now."""
 
-    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> Mapping[SecurityGroupId, str]:
         """Have security groups as their plans say, for all vifs that are in them or will be; what is known stays.
 
         Connections that the rules let begin once and would not let begin now are cut. A group that cannot be had as
-        planned stays as it was and stops no other; the error is raised in the end. A vif in a group that was never
-        told of gets nothing from it. Who is in a group follows from the vifs.
+        planned stays as it was and stops no other; what is returned says which, and why, in words a user may read. A
+        vif in a group that was never told of gets nothing from it. Who is in a group follows from the vifs.
         """
 
     async def plug(self, vif: VifPlan) -> int:

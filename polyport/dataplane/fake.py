@@ -32,6 +32,8 @@ class FakeNetworks:
         self.counters: dict[str, PortCounters] = {}
         """Tap -> what went through it."""
         self.groups: dict[SecurityGroupId, SecurityGroupPlan] = {}
+        self.refused: set[SecurityGroupId] = set()
+        """Groups that stay as they are, whatever is planned."""
         self.quarantined: frozenset[PortId] = frozenset()
         self.tell: Callable[[frozenset[PortId]], None] | None = None
         """Who is to be told of them."""
@@ -89,9 +91,12 @@ class FakeDataplane:
             for tap, bridge in self.networks.taps.items()
         )
 
-    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> Mapping[SecurityGroupId, str]:
         await self._hook("ensure_groups")
-        self.networks.groups |= {group.id: group for group in groups}
+        told = {group.id: group for group in groups}
+        refused = self.networks.refused & told.keys()
+        self.networks.groups |= {group_id: group for group_id, group in told.items() if group_id not in refused}
+        return dict.fromkeys(refused, "It was told to refuse this group.")
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")

@@ -12,7 +12,7 @@ from polyport.api.metrics import figures
 from polyport.compute import servers
 from polyport.db.engine import Database
 from polyport.ids import PortId
-from polyport.network import ports
+from polyport.network import ports, refusals
 from polyport.plan import HostFigures, PortCounters
 from polyport.policy import admin
 from polyport.web.app import UNVERSIONED
@@ -51,11 +51,13 @@ def service(
     async def show(call: Call, database: Database) -> Reply:
         statuses = await database.read(servers.count_by_status)
         used = await database.read(ports.used_ports)
+        refused = await database.read(refusals.count)
         passed = [(port, await counters(port.id)) for port in used]
         text = "".join(
             (
                 *figures.of_servers(statuses),
                 *figures.of_ports(passed),
+                *figures.of_groups(refused),
                 *figures.of_host(host()),
                 *figures.of_requests(tally),
             )

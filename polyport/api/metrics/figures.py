@@ -57,6 +57,11 @@ def of_ports(ports: Sequence[tuple[UsedPort, PortCounters | None]]) -> Iterable[
     )
 
 
+def of_groups(refused: int) -> Iterable[str]:
+    words = "Security groups that a host has not in force as they are."
+    yield from _metric("polyport_security_groups_refused", "gauge", words, [((), refused)])
+
+
 def of_host(host: HostFigures) -> Iterable[str]:
     guests = [((("power", power),), count) for power, count in sorted(host.guests.items())]
     yield from _metric("polyport_guests", "gauge", "Guests on this host by power state.", guests)

@@ -37,6 +37,12 @@ EXTENSIONS = (
         "2026-11-22",
     ),
     Extension(
+        "polyport-refused-groups",
+        "Refused Security Groups",
+        "Why a security group is not in force as it is (polyport:refused); null where it is",
+        "2026-11-22",
+    ),
+    Extension(
         "polyport-storm-guard",
         "Storm Guard",
         "Ports that close a loop (polyport:quarantined), and limits of floods (polyport:storm_guard)",

@@ -15,7 +15,7 @@ from polyport.dataplane.bridge.ipv6 import Ipv6, Told, told_of
 from polyport.dataplane.bridge.metadata import MetadataServer
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Listeners, Switch
-from polyport.ids import NetworkId, PortId
+from polyport.ids import NetworkId, PortId, SecurityGroupId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
 from polyport.plan import PortCounters, SecurityGroupPlan
 
@@ -75,8 +75,8 @@ class BridgeDataplane:
             for tap, bridge in taps.items()
         )
 
-    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
-        await self._thread.run(self._switch.ensure_groups, list(groups))
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> Mapping[SecurityGroupId, str]:
+        return await self._thread.run(self._switch.ensure_groups, list(groups))
 
     async def plug(self, vif: VifPlan) -> int:
         port, lease, told = _checked(vif)

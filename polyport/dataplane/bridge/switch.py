@@ -26,7 +26,7 @@ from polyport.dataplane.bridge.members import member_of
 from polyport.dataplane.bridge.netlink import Links, NoSuchLink, Passed
 from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, responder_mac
 from polyport.dataplane.bridge.ruleset import Ruleset
-from polyport.ids import NetworkId, PortId, ServerId
+from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
 from polyport.names import bridge_of, tap_of
 from polyport.plan import SecurityGroupPlan
 
@@ -120,8 +120,8 @@ class Switch:
             undo.pop_all()
         return descriptor
 
-    def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
-        self._grouping.ensure(groups)
+    def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> dict[SecurityGroupId, str]:
+        return self._grouping.ensure(groups)
 
     def guard(self, ports: Iterable[Port]) -> list[Port]:
         """Bring the rules of those vifs that exist to their plan, all in one transaction; the vifs that exist."""
