@@ -33,7 +33,7 @@ EGRESS_CAUSES = (
 )
 """Why frames that a guest sent are dropped, in the words that people see; `docs/figures.md` explains them."""
 
-INGRESS_CAUSES = ("security_group", "invalid_state", "quarantine")
+INGRESS_CAUSES = ("security_group", "invalid_state", "quarantine", "queue_full")
 """Why frames to a guest are dropped."""
 
 

@@ -117,6 +117,14 @@ async def test_what_is_beyond_a_limit(dataplane: BridgeDataplane, cable: Cable) 
     assert of_other == {"egress flood_limit": 90 - passed}
 
 
+async def test_what_a_guest_does_not_take(dataplane: BridgeDataplane, cable: Cable) -> None:
+    net = network()
+    me, you = await cable(vif(net, "10.0.0.5")), await cable(vif(net, "10.0.0.6"))
+    me.send(*[me.ping(you)] * 1500)
+    assert (taken := len(you.received())) < 1500
+    assert await dropped(dataplane, me, you) == [{}, {"ingress queue_full": 1500 - taken}]
+
+
 async def test_what_security_groups_drop(dataplane: BridgeDataplane, cable: Cable) -> None:
     silent, closed = group(), group(*OUT)
     await dataplane.ensure_groups([silent, closed])

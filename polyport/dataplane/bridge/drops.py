@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES
-from polyport.dataplane.bridge.causes import NUMBERS
+from polyport.dataplane.bridge.causes import NUMBERS, QUEUE_FULL
 from polyport.dataplane.bridge.netlink import Passed
 from polyport.dataplane.bridge.nft import Nft, NftError
 from polyport.dataplane.bridge.rtnetlink import attribute, attributes
@@ -137,15 +137,18 @@ class Drops:
 
 def counters_of(passed: Passed, drops: Counts) -> PortCounters:
     """What has passed a tap and what was dropped of it, from the guest's point of view."""
-
-    def dropped(direction: str, causes: Iterable[str]) -> dict[str, int]:
-        return {cause: drops.get(NUMBERS[f"{direction}_{cause}"], 0) for cause in causes}
-
+    counts = {name: drops.get(number, 0) for name, number in NUMBERS.items()} | {QUEUE_FULL: passed.dropped_out}
     return PortCounters(
         ingress=Traffic(
-            packets=passed.packets_out, bytes=passed.octets_out, dropped=dropped("ingress", INGRESS_CAUSES)
+            packets=passed.packets_out,
+            bytes=passed.octets_out,
+            dropped={cause: counts[f"ingress_{cause}"] for cause in INGRESS_CAUSES},
         ),
-        egress=Traffic(packets=passed.packets_in, bytes=passed.octets_in, dropped=dropped("egress", EGRESS_CAUSES)),
+        egress=Traffic(
+            packets=passed.packets_in,
+            bytes=passed.octets_in,
+            dropped={cause: counts[f"egress_{cause}"] for cause in EGRESS_CAUSES},
+        ),
     )
 
 

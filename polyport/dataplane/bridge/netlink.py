@@ -35,6 +35,8 @@ class Passed(NamedTuple):
     packets_out: int
     octets_in: int
     octets_out: int
+    dropped_out: int
+    """Packets that did not go out, as the guest did not take those before them."""
 
 
 class LinkError(DataplaneError):
