@@ -98,6 +98,16 @@ async def test_a_group_that_is_refused_is_reported_until_it_is_had(world: World)
     world.assert_as_planned(vnf)
 
 
+async def test_a_refused_group_that_is_deleted_is_forgotten(world: World) -> None:
+    bad = group(17)
+    world.networks.refused.add(bad.id)
+    async with world.agent():
+        world.cloud.put_group(bad)
+        await until(lambda: refusals(world) == {bad.id})
+        del world.cloud.groups[bad.id]
+        await until(lambda: refusals(world) == set())
+
+
 async def test_the_first_report_says_that_nothing_is_refused(world: World) -> None:
     async with world.agent():
         await until(lambda: reports_of_refusals(world) == [set()])
