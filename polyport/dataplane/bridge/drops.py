@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES
 from polyport.dataplane.bridge.causes import NUMBERS, QUEUE_FULL
 from polyport.dataplane.bridge.netlink import Passed
 from polyport.dataplane.bridge.nft import Nft, NftError
-from polyport.dataplane.bridge.rtnetlink import attribute, attributes
+from polyport.dataplane.bridge.rtnetlink import attributes, text
 from polyport.plan import PortCounters, Traffic
 
 KEPT = 1.0
@@ -39,6 +40,7 @@ _EXPRESSION_DATA, _COUNTER_PACKETS = 2, 2
 _HEADER = struct.Struct("=IHHII")
 _GENERAL = struct.Struct("!BBH")
 _NAME_OCTETS = 16
+_MOST_DUMPS = 3
 _NOTHING: Counts = {}
 
 
@@ -94,22 +96,24 @@ class Drops:
         for table in self._tables:
             for key, packets in self._elements(table.removeprefix("bridge ")).items():
                 tap = key[:_NAME_OCTETS].rstrip(b"\0").decode("ascii", "replace")
-                counts.setdefault(tap, {})[int.from_bytes(key[_NAME_OCTETS:], "little")] = packets
+                counts.setdefault(tap, {})[int.from_bytes(key[_NAME_OCTETS:], sys.byteorder)] = packets
         return counts
 
     def _elements(self, table: str) -> dict[bytes, int]:
         """Key -> packets, of one set; empty where it is not there."""
-        named = attribute(_LIST_TABLE, table.encode() + b"\0") + attribute(_LIST_SET, b"drops\0")
+        named = text(_LIST_TABLE, table) + text(_LIST_SET, "drops")
         found: dict[bytes, int] = {}
-        whole = False
-        while not whole:
-            # Where rules changed during a dump, elements may have been passed over; those found are good.
+        # Where rules changed during a dump, elements may have been passed over; those found are good. On a host whose
+        # rules always change the next dump will find them.
+        for _ in range(_MOST_DUMPS):
             whole = True
             for flags, body in self._dump(_GENERAL.pack(_BRIDGE, 0, 0) + named):
                 whole = whole and not flags & _DUMP_INTERRUPTED
                 for kind, elements in attributes(body[_GENERAL.size :]):
                     if kind == _LIST_ELEMENTS:
                         found |= (_element(each) for _, each in attributes(elements))
+            if whole:
+                break
         return found
 
     def _dump(self, request: bytes) -> Iterator[tuple[int, bytes]]:
