@@ -15,8 +15,8 @@ def told(server: Server, slot: int, path: str) -> bytes:
     """What the guest reads at a path, from the address of one NIC and so by way of it."""
     nics = server.guest.nics()
     address = next(each for nic in nics if nic.slot == slot for each in nic.addresses if "." in each).split("/")[0]
-    # None of the guest's tools can say where to ask from. The main table can, and leads astray by itself: to one NIC for
-    # all addresses.
+    # None of the guest's tools can say where to ask from. The main table can; by itself it leads astray, as it sends
+    # all addresses out by one NIC.
     source = f"ip route replace 169.254.169.254/32 dev {nics[0].name} src {address}"
     server.guest.run(source, check=True)
     return read(server, path)

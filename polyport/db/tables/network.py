@@ -115,7 +115,7 @@ ports = sa.Table(
     sa.Column("security_groups", Texts, nullable=False),  # ids, in the order given; mirrored by bindings
     sa.Column("storm", Storm, nullable=False),  # limits of the storm guard, before those of the network
     sa.Column("quarantined", sa.Boolean, nullable=False, default=False),
-    sa.Column("default_route", sa.Boolean, nullable=False, default=False, server_default=sa.false()),  # wish of its user
+    sa.Column("default_route", sa.Boolean, nullable=False, server_default=sa.false()),  # marked by its user
     sa.Column("tags", Texts, nullable=False),
     sa.Column("revision_number", sa.Integer, nullable=False, default=1),
     sa.Column("created_at", sa.String(26), nullable=False),
@@ -186,6 +186,19 @@ security_group_rules = sa.Table(
     sa.Column("revision_number", sa.Integer, nullable=False, default=1),
     sa.Column("created_at", sa.String(26), nullable=False),
     sa.Column("updated_at", sa.String(26), nullable=False),
+)
+
+group_refusals = sa.Table(
+    "security_group_refusals",  # groups that a host has not in force as they are
+    metadata,
+    sa.Column(
+        "security_group_id",
+        sa.String(36),
+        sa.ForeignKey("security_groups.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("reason", sa.String(255), nullable=False),
 )
 
 group_bindings = sa.Table(
