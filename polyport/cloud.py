@@ -141,7 +141,7 @@ def _app(config: Config, database: Database, hypervisor: Hypervisor, dataplane: 
         [
             identity_api.service(region=config.region, token_hours=config.api.token_hours),
             image_api.service(config.images),
-            network_api.service(port_gone=nics.port_gone),
+            network_api.service(port_gone=nics.port_gone, capture=dataplane.capture, capture_config=config.capture),
             compute_api.service(console_log=console_log),
             metrics_api.service(counters=passed),
         ],

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from polyport.capture import Capture
 from polyport.errors import HostError
 from polyport.ids import NetworkId, PortId, ServerId
 from polyport.plan import NetworkPlan, NicPlan, SecurityGroupPlan
@@ -115,6 +116,13 @@ class Dataplane(Protocol):
         """Remove every vif and bridge that belongs to no port of `keep`; the names of what was removed."""
 
     async def counters(self, port_id: PortId) -> VifCounters | None: ...
+
+    async def capture(self, port_id: PortId, snaplen: int) -> Capture | None:
+        """The frames of a vif from now on, each cut to `snaplen` octets; None where it is not plugged.
+
+        Seen are all frames the guest sends, dropped ones too, and those frames to the guest that rules let pass. A
+        VLAN tag is in its place. The capture ends when the vif goes, also where it is replaced.
+        """
 
 
 DRIVERS = {

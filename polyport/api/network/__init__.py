@@ -1,6 +1,7 @@
 """The network API, version 2.0 (Neutron's)."""
 
 from polyport.api.network import (
+    captures,
     extensions,
     floating_ips,
     networks,
@@ -14,6 +15,7 @@ from polyport.api.network import (
     versions,
 )
 from polyport.api.network.dialect import NetworkDialect
+from polyport.config import CaptureConfig
 from polyport.network.ports import PortGone
 from polyport.policy import admin, anyone, member, reader
 from polyport.web.routes import Route, Service, delete, get, own, post, put
@@ -21,12 +23,14 @@ from polyport.web.routes import Route, Service, delete, get, own, post, put
 __all__ = ["service"]
 
 
-def service(*, port_gone: PortGone) -> Service:
-    """The service. `port_gone` is told, inside of the transaction, of a port that goes while a server uses it."""
-    return Service(name="network", prefixes=("/network",), dialect=NetworkDialect(), routes=_routes(port_gone))
+def service(*, port_gone: PortGone, capture: captures.Open, capture_config: CaptureConfig) -> Service:
+    """The service. `port_gone` is told, inside of the transaction, of a port that goes while a server uses it;
+    `capture` asks the host for a port's frames."""
+    routes = _routes(port_gone, captures.Captures(capture, capture_config))
+    return Service(name="network", prefixes=("/network",), dialect=NetworkDialect(), routes=routes)
 
 
-def _routes(port_gone: PortGone) -> list[Route]:
+def _routes(port_gone: PortGone, running: captures.Captures) -> list[Route]:
     return [
         get("/", versions.index, anyone),
         get("/v2.0", versions.show, anyone),
@@ -47,6 +51,7 @@ def _routes(port_gone: PortGone) -> list[Route]:
         get("/v2.0/ports/{id}", ports.show, reader),
         put("/v2.0/ports/{id}", ports.update, member),
         delete("/v2.0/ports/{id}", ports.deleting(port_gone), member),
+        own("GET", "/v2.0/ports/{id}/capture", running.show, member),
         own("GET", "/v2.0/security-groups", security_groups.index, reader),
         post("/v2.0/security-groups", security_groups.create, member),
         get("/v2.0/security-groups/{id}", security_groups.show, reader),

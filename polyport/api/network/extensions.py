@@ -31,6 +31,12 @@ EXTENSIONS = (
     Extension("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set", "2017-07-12"),
     Extension("pagination", "Pagination", "Lists page by page", "2016-06-12"),
     Extension(
+        "polyport-port-capture",
+        "Port Capture",
+        "The frames of a port as a pcap stream (GET /v2.0/ports/{id}/capture)",
+        "2026-11-22",
+    ),
+    Extension(
         "polyport-storm-guard",
         "Storm Guard",
         "Ports that close a loop (polyport:quarantined), and limits of floods (polyport:storm_guard)",

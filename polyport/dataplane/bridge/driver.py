@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
+from polyport.dataplane.bridge.capture import TapCapture, capture
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
 from polyport.dataplane.bridge.guard import Guard
@@ -15,7 +16,7 @@ from polyport.dataplane.bridge.metadata import MetadataServer
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Listeners, Switch
 from polyport.ids import NetworkId, PortId
-from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of
+from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
 from polyport.plan import SecurityGroupPlan
 
 _CHUNK = 32
@@ -127,6 +128,13 @@ class BridgeDataplane:
 
     async def counters(self, port_id: PortId) -> VifCounters | None:
         return await self._thread.run(self._switch.counters, port_id)
+
+    async def capture(self, port_id: PortId, snaplen: int) -> TapCapture | None:
+        def undo(opened: TapCapture | None) -> None:
+            if opened is not None:
+                opened.close()
+
+        return await self._thread.run_or_undo(undo, capture, tap_of(port_id), snaplen)
 
     def _answer(self, vif: VifPlan, lease: Lease | None, told: Told | None) -> None:
         """Let a vif that exists be told what its plan says."""
