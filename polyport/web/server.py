@@ -72,7 +72,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops. Answers are finished, except for one that nobody knows the end of."""
         super().shutdown()
-        if self.cycle is not None and self.cycle.chunked_encoding:
+        # There is no cycle before the first request.
+        if getattr(self.cycle, "chunked_encoding", None):
             self.transport.close()
 
     def _wait_for_head(self) -> None:
