@@ -122,8 +122,8 @@ class Recording:
         return part
 
     async def aclose(self) -> None:
-        lost = self._capture.lost()
-        self._release.close()
+        with self._release:
+            lost = self._capture.lost()
         facts = {**self._facts, "packets": self._packets, "lost": lost}
         say = log.warning if lost else log.info
         say("capture of port %s ended: %d frames, %d lost", self._facts["port"], self._packets, lost, extra=facts)
