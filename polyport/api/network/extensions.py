@@ -43,6 +43,12 @@ EXTENSIONS = (
         "2026-11-22",
     ),
     Extension(
+        "polyport-port-capture",
+        "Port Capture",
+        "The frames of a port as a pcap stream (GET /v2.0/ports/{id}/capture)",
+        "2026-11-22",
+    ),
+    Extension(
         "polyport-default-route",
         "Default Route",
         "Which port of a server has its default route (polyport:default_route)",
