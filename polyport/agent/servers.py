@@ -279,10 +279,13 @@ async def _clear(host: Host, server: Server, ports: tuple[PortId, ...]) -> None:
 
 
 async def _note(host: Host, server: Server, record: Record) -> None:
-    directory = host.directory(server.id)
-    await host.files(records.make_directory, directory)
-    await host.files(records.write_record, directory, record)
+    await host.files(_write_record, host.directory(server.id), record)
     server.see(record=record, directory=True)
+
+
+def _write_record(directory: Path, record: Record) -> None:
+    records.make_directory(directory)
+    records.write_record(directory, record)
 
 
 async def _remove_directory(host: Host, server: Server) -> None:
