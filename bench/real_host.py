@@ -31,12 +31,12 @@ async def _plugs() -> list[Row]:
     await dataplane.open()
     rows = []
     try:
-        for count in (1, 8, 96, 960):
-            plugged, unplugged = await _plug_servers(dataplane, count)
-            target = 25 if count == 8 else None
-            servers = f"{count} ports" + (f" of {count // NICS} servers" if count > NICS else "")
-            rows.append(Row(f"plug of {servers}, rules included, in all", plugged, "ms", target))
-            rows.append(Row(f"unplug of {servers}, their guests gone, in all", unplugged, "ms", None))
+        for count, times in ((1, 5), (NICS, 5), (96, 1), (960, 1)):
+            spent = [await _plug_servers(dataplane, count) for _ in range(times)]
+            ports = f"{count} ports" + (f" of {count // NICS} servers" if count > NICS else f", best of {times}")
+            target = 25 if count == NICS else None
+            rows.append(Row(f"plug of {ports}, rules included", min(plug for plug, _ in spent), "ms", target))
+            rows.append(Row(f"unplug of {ports}, guests gone", min(unplug for _, unplug in spent), "ms", None))
     finally:
         await dataplane.close()
         from pyroute2 import netns

@@ -60,7 +60,7 @@ class Connections:
         """Raises `ConnectionsUnknown`."""
         wanted = zone.to_bytes(2, "big")
         try:
-            # For a list the kernel walks the table of the whole machine, which takes it 15 ms also where nothing is ours.
+            # For a list the kernel walks the whole machine's table: 15 ms, also where nothing in it is ours.
             if not self._count():
                 return []
             # Kernels before 6.8 tell of every zone, whichever is asked for.
