@@ -212,7 +212,10 @@ async def plug(host: Host, server: Server, vif: VifPlan) -> None:
         return
     try:
         async with Undo() as undo:
-            await _make_vifs(host, server, (vif,), taps, undo)
+            server.see_vif(nic.port_id, vif)
+            taps.open[nic.port_id] = await finished(host.dataplane.plug(vif))
+            undo.push("remove vif", _remove_vifs, host, server, nic.port_id)
+            undo.push("close tap", taps.close_all)
             await finished(host.hypervisor.plug(server.id, nic, taps.open[nic.port_id]))
     finally:
         taps.close_all()
@@ -243,8 +246,6 @@ class _Taps:
 
 
 async def _make_vifs(host: Host, server: Server, vifs: Sequence[VifPlan], taps: _Taps, undo: Undo) -> None:
-    if not vifs:
-        return
     ports = [vif.nic.port_id for vif in vifs]
     for vif in vifs:
         server.see_vif(vif.nic.port_id, vif)

@@ -174,6 +174,8 @@ class Twice:
             first = await call(*arguments, **named)
             if name in ("open", "wait"):
                 return first
+            if isinstance(first, int):
+                os.close(first)
             if name == "plug_all":
                 for descriptor in first:  # type: ignore[attr-defined]
                     os.close(descriptor)
