@@ -26,11 +26,11 @@ SOCKETS = (qmp.SOCKET, qmp.DEBUG_SOCKET, AGENT_SOCKET, SERIAL_SOCKET)
 KERNEL_ARGUMENTS = "root=/dev/vda console=tty0 console=ttyS0"
 """What a kernel is told where the image says nothing."""
 TRANSLATION_MB = 64
-"""Cache of translated code. A Linux that boots fills 57 MiB of it: a smaller one is thrown away half-way, and all
-translated anew. The emulator's own default grows to hundreds of megabytes per guest."""
+"""Cache of translated code. A Linux that boots fills 57 MiB of it; one of 32 was thrown away twice on the way. The
+emulator's own default grows to hundreds of megabytes per guest."""
 EMULATED_CPU = "max,la57=off"
-"""All an emulated CPU can do, but for a fifth level of page tables: it makes every look-up longer (a tenth of a boot),
-and is there for machines with more than 64 TiB of memory."""
+"""All an emulated CPU can do, but for a fifth level of page tables, which is there for machines with more than 64 TiB of
+memory and makes each look-up longer."""
 
 
 class Machine(Struct, frozen=True, kw_only=True):
