@@ -29,8 +29,8 @@ TRANSLATION_MB = 64
 """Cache of translated code. A Linux that boots fills 57 MiB of it; one of 32 was thrown away twice on the way. The
 emulator's own default grows to hundreds of megabytes per guest."""
 EMULATED_CPU = "max,la57=off"
-"""All an emulated CPU can do, but for a fifth level of page tables, which is there for machines with more than 64 TiB of
-memory and makes each look-up longer."""
+"""All an emulated CPU can do, but for a fifth level of page tables: it makes each look-up longer, and is there for
+machines with more than 64 TiB of memory."""
 
 
 class Machine(Struct, frozen=True, kw_only=True):
