@@ -32,7 +32,7 @@ from polyport.db.engine import Tx
 from polyport.db.tables.compute import servers as rows_of_servers
 from polyport.db.tables.metadata import now
 from polyport.errors import Invalid, NotFound, OverQuota
-from polyport.ids import HostName, PortId, SecurityGroupId, ServerId, new_id
+from polyport.ids import HostName, PortId, SecurityGroupId, ServerId, new_ids
 from polyport.network.ipam import WantedIp
 from polyport.network.ports import NewPort
 
@@ -129,7 +129,7 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     hosts.promise(tx, host, vcpus=count * flavor.vcpus, memory_mb=count * flavor.ram)
 
     made = Made(
-        server_ids=tuple(ServerId(new_id()) for _ in range(count)),
+        server_ids=tuple(map(ServerId, new_ids(count))),
         reservation_id="r-" + _random(string.ascii_lowercase + string.digits, 8),
         admin_password=wanted.admin_password or new_password(),
         disk_config=wanted.disk_config,
@@ -348,4 +348,10 @@ def new_password() -> str:
 
 
 def _random(alphabet: str, length: int) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(length))
+    """A text of so many letters, each text as likely as any other: the digits of one number that is drawn."""
+    number = secrets.randbelow(len(alphabet) ** length)
+    letters = []
+    for _ in range(length):
+        number, digit = divmod(number, len(alphabet))
+        letters.append(alphabet[digit])
+    return "".join(letters)

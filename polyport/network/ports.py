@@ -23,7 +23,7 @@ from polyport.db.engine import Tx
 from polyport.db.tables.metadata import now
 from polyport.db.tables.network import networks, ports
 from polyport.errors import Conflict
-from polyport.ids import HostName, NetworkId, PortId
+from polyport.ids import HostName, NetworkId, PortId, new_ids
 from polyport.network.ipam import Want, allocate
 from polyport.network.networks import NetworkNotFound, project_of
 from polyport.network.new_ports import (
@@ -125,11 +125,10 @@ def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Po
         ]
         fixed_ips = allocate(tx, spaces, wants)
         made = []
-        for index, entry in enumerate(wanted):
+        for index, (port_id, entry) in enumerate(zip(new_ids(len(wanted)), wanted, strict=True)):
             secured = is_secured(entry, rows[entry.network_id])
-            made.append(
-                made_port(entry, projects[index], macs[index], secured, groups[index], fixed_ips[index], time, index)
-            )
+            values = (projects[index], macs[index], secured, groups[index], fixed_ips[index], time, index)
+            made.append(made_port(PortId(port_id), entry, *values))
         if tx.execute(_INSERT, [_row(port, revision if port.host else 0) for port in made]).rowcount == len(made):
             break
         # A MAC that was drawn was in use, which is cheaper to find out than to ask for: draw anew.
