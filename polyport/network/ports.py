@@ -93,8 +93,9 @@ class UsedPort(NamedTuple):
     quarantined: bool
 
 
-def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Port]:
-    """All of `wanted` or none, in its order. Facts of an error about one entry carry its `index`.
+def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort], *, counted: bool = False) -> list[Port]:
+    """All of `wanted` or none, in its order. Facts of an error about one entry carry its `index`. Where they are
+    `counted`, the caller has charged the quota for them already, together with what else it makes.
 
     Raises `NetworkNotFound`, `SecurityGroupNotFound`, `QuotaExceeded`, `PolicyNotAuthorized`, `MacAddressInUse`, what
     `ipam.allocate` raises, and `InvalidInput` or its kin for an attribute that is wrong in itself.
@@ -109,8 +110,9 @@ def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Po
         projects.append(project_of(context, entry.project_id))
         if row.project_id != context.project_id and not context.is_admin:
             check_guest(entry, index)
-    for project_id, count in Counter(projects).items():
-        quotas.charge(tx, project_id, {"port": count})
+    if not counted:
+        for project_id, count in Counter(projects).items():
+            quotas.charge(tx, project_id, {"port": count})
     named = named_macs(tx, wanted)
     spaces = spaces_of(tx, network_ids)
     groups = groups_of(tx, context, wanted, projects, [rows[entry.network_id] for entry in wanted])
