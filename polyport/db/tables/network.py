@@ -27,7 +27,8 @@ class Json(sa.types.UserDefinedType[Any]):
         return "JSON"
 
     def bind_processor(self, dialect: sa.Dialect) -> Any:
-        return lambda value: msgspec.json.encode(value).decode()
+        encode = msgspec.json.Encoder().encode
+        return lambda value: encode(value).decode()
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         return msgspec.json.Decoder(self.type).decode
