@@ -83,8 +83,11 @@ def boot(request: pytest.FixtureRequest, rig: Rig, network: Any) -> Iterator[Cal
         (folder / "polyport.log").write_text(rig.cloud.log.read_text()[-200_000:])
         for server in servers:
             (folder / f"{server.id}.console").write_text(server.guest.console(200_000))
+    consoles = [server.guest.console(200_000) for server in servers]
     for server in servers:
         server.delete()
+    # The guest's own scripts may not call what its busybox does not have.
+    assert not [line for console in consoles for line in console.splitlines() if line.endswith(": not found")]
 
 
 STAGES = ("active", "restarted", "rebooted", "recovered", "hotplugged")
