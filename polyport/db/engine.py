@@ -265,8 +265,8 @@ class Database:
         return count
 
     def _settle(self, done: list[tuple[_Job, Any, Tx]], failed: list[tuple[_Job, BaseException]]) -> None:
-        """On the event loop, after the commit: answer who waits, then wake hosts, also where the client has gone. In this
-        order, so that a client's answer is on its way before an agent of this process goes to work."""
+        """On the event loop, after the commit: answer who waits, then wake hosts, also where the client has gone. In
+        this order, so that a client has its answer before an agent of this process goes to work."""
         for job, result, tx in done:
             for callback in tx.callbacks:
                 callback()
