@@ -10,8 +10,8 @@ from bench.table import Row
 from demo.scratch import ScratchCloud
 
 ROUNDS = 60
-REST = 0.02
-"""Seconds after a server is ACTIVE in which the agent comes to rest."""
+REST = 0.1
+"""Seconds after a server is ACTIVE in which the agent comes to rest, and the database folds its log."""
 
 
 class Bed:
