@@ -9,12 +9,15 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import Answer, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
+from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES, Answer, DataplaneFacts, FoundVif, Metadata, VifPlan
 from polyport.ids import NetworkId, PortId, SecurityGroupId
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
-from polyport.plan import SecurityGroupPlan
+from polyport.plan import PortCounters, SecurityGroupPlan, Traffic
 
-NOTHING = VifCounters(received_packets=0, received_bytes=0, sent_packets=0, sent_bytes=0)
+_NOTHING = PortCounters(
+    ingress=Traffic(packets=0, bytes=0, dropped=dict.fromkeys(INGRESS_CAUSES, 0)),
+    egress=Traffic(packets=0, bytes=0, dropped=dict.fromkeys(EGRESS_CAUSES, 0)),
+)
 
 
 class FakeNetworks:
@@ -26,7 +29,11 @@ class FakeNetworks:
         self.plans: dict[str, VifPlan] = {}
         """Tap -> the plan it was last brought to."""
 
+        self.counters: dict[str, PortCounters] = {}
+        """Tap -> what went through it."""
         self.groups: dict[SecurityGroupId, SecurityGroupPlan] = {}
+        self.refused: set[SecurityGroupId] = set()
+        """Groups that stay as they are, whatever is planned."""
         self.quarantined: frozenset[PortId] = frozenset()
         self.tell: Callable[[frozenset[PortId]], None] | None = None
         """Who is to be told of them."""
@@ -84,13 +91,17 @@ class FakeDataplane:
             for tap, bridge in self.networks.taps.items()
         )
 
-    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> Mapping[SecurityGroupId, str]:
         await self._hook("ensure_groups")
-        self.networks.groups |= {group.id: group for group in groups}
+        told = {group.id: group for group in groups}
+        refused = self.networks.refused & told.keys()
+        self.networks.groups |= {group_id: group for group_id, group in told.items() if group_id not in refused}
+        return dict.fromkeys(refused, "It was told to refuse this group.")
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")
         descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.networks.counters[tap_of(vif.nic.port_id)] = _NOTHING
         self._put(vif)
         return descriptor
 
@@ -113,9 +124,9 @@ class FakeDataplane:
             self._drop(tap)
         return tuple(sorted(doomed | (before - self.networks.bridges)))
 
-    async def counters(self, port_id: PortId) -> VifCounters | None:
+    async def counters(self, port_id: PortId) -> PortCounters | None:
         await self._hook("counters")
-        return NOTHING if tap_of(port_id) in self.networks.taps else None
+        return self.networks.counters.get(tap_of(port_id))
 
     def ask(self, port_id: PortId, path: str) -> Answer | None:
         """What the metadata service tells a guest that asks by this port."""
@@ -136,3 +147,4 @@ class FakeDataplane:
     def _drop(self, tap: str) -> None:
         self.networks.taps.pop(tap, None)
         self.networks.plans.pop(tap, None)
+        self.networks.counters.pop(tap, None)

@@ -7,6 +7,7 @@ caller without a token learns nothing of what exists; and no body is read for so
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from polyport.policy import PolicyNotAuthorized, anyone
 from polyport.web.calls import Call, Query, Reply
 from polyport.web.microversions import Version
 from polyport.web.routes import Node, Route, Service, build, find
+from polyport.web.tally import Tally
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -61,6 +63,7 @@ class App:
         root: Callable[[str], Any],
         public_url: str | None = None,
         most_body_bytes: int = 1 << 20,
+        tally: Tally | None = None,
     ) -> None:
         self.services = tuple(services)
         self._mounts: dict[str, tuple[Service, Node]] = {}
@@ -73,10 +76,12 @@ class App:
         self._root = root
         self._public_url = public_url.rstrip("/") if public_url else None
         self._most = most_body_bytes
+        self._tally = tally if tally is not None else Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        started = time.perf_counter()
         request_id = f"req-{new_id()}"
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path: str = scope.get("raw_path", scope["path"].encode()).decode("latin-1").split("?")[0]
@@ -126,6 +131,7 @@ class App:
             )
             del error
             reply = Reply(status=status, body=body)
+        self._tally.add(service.name, scope["method"], reply.status, time.perf_counter() - started)
         await _send(send, reply, extra, request_id, scope["method"])
 
     def _mount_of(self, path: str) -> tuple[str | None, str]:

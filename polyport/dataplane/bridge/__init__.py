@@ -8,6 +8,7 @@ driver      the protocol's calls; on the event loop
         |-- ruleset     what nftables holds, and the way from there to what it should hold
         |     |-- firewall  plans -> rules (pure)
         |     `-- nft       libnftables
+        |-- drops       what rules have dropped, by port and cause
         `-- grouping    security groups in force
               |-- groups       plans of groups -> rules (pure)
               |-- members      who is in which group (pure)
