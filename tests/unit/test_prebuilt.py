@@ -168,8 +168,8 @@ async def test_every_statement_at_module_level_is_prebuilt_and_does_the_same(liv
 
     await lived_in.write(work)
     assert len(STATEMENTS) > 60
-    # What has nothing to find in this cloud: no work is open, nothing is quarantined, no group has changed.
-    assert silent <= {"compute.history._OPEN", "network.ports._QUARANTINED", "network.plans._CHANGED_GROUPS"}
+    # A read that finds nothing proves little: where nothing is open, quarantined or refused, that is some, not most.
+    assert len(silent) < len(STATEMENTS) / 6, silent
 
 
 kinds = sa.Table(
