@@ -114,11 +114,7 @@ class FakeDataplane:
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")
-        descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self.networks.counters[tap_of(vif.nic.port_id)] = _NOTHING
-        self.networks.end_captures(tap_of(vif.nic.port_id))
-        self._put(vif)
-        return descriptor
+        return self._plug(vif)
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         await self._hook("ensure")
@@ -128,10 +124,7 @@ class FakeDataplane:
 
     async def plug_all(self, vifs: Sequence[VifPlan]) -> tuple[int, ...]:
         await self._hook("plug_all")
-        descriptors = tuple(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in vifs)
-        for vif in vifs:
-            self._put(vif)
-        return descriptors
+        return tuple(self._plug(vif) for vif in vifs)
 
     async def unplug(self, *port_ids: PortId) -> None:
         await self._hook("unplug")
@@ -170,6 +163,13 @@ class FakeDataplane:
             outcome = self._before(name)
             if inspect.isawaitable(outcome):
                 await outcome
+
+    def _plug(self, vif: VifPlan) -> int:
+        descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.networks.counters[tap_of(vif.nic.port_id)] = _NOTHING
+        self.networks.end_captures(tap_of(vif.nic.port_id))
+        self._put(vif)
+        return descriptor
 
     def _put(self, vif: VifPlan) -> None:
         tap = tap_of(vif.nic.port_id)
