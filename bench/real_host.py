@@ -7,14 +7,12 @@ import os
 import time
 
 from bench.client import Caller, until
+from bench.ports import network, vif
 from bench.table import Row
 from demo.scratch import ScratchCloud
 from guest.build import KERNEL_ARGUMENTS, build
 from polyport.config import DataplaneConfig
-from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
-from polyport.ids import NetworkId, PortId, ServerId, SubnetId, new_id
-from polyport.plan import FixedIp, NetworkPlan, NicPlan, SubnetPlan
 
 
 def plugs() -> list[Row]:
@@ -28,12 +26,12 @@ async def _plugs() -> list[Row]:
     rows = []
     try:
         for count in (1, 8, 100, 1000):
-            network = _network()
-            vifs = [_vif(network, number) for number in range(count)]
+            net = network()
+            vifs = [vif(net, number) for number in range(count)]
             taps = []
             begin = time.perf_counter()
-            for vif in vifs:
-                taps.append(await dataplane.plug(vif))
+            for each in vifs:
+                taps.append(await dataplane.plug(each))
             spent = (time.perf_counter() - begin) * 1000
             target = 25 if count == 8 else None
             rows.append(Row(f"plug of {count} ports, rules included, in all", spent, "ms", target))
@@ -47,24 +45,6 @@ async def _plugs() -> list[Row]:
         with contextlib.suppress(OSError):
             netns.remove(namespace)
     return rows
-
-
-def _network() -> NetworkPlan:
-    subnet = SubnetPlan(id=SubnetId(new_id()), cidr="10.8.0.0/16", ip_version=4, gateway_ip="10.8.0.1")
-    return NetworkPlan(id=NetworkId(new_id()), name="bench", subnets=(subnet,))
-
-
-def _vif(network: NetworkPlan, number: int) -> VifPlan:
-    high, low = divmod(number + 10, 250)
-    nic = NicPlan(
-        port_id=PortId(new_id()),
-        slot=number % 8 + 1,
-        network_id=network.id,
-        mac_address=f"fa:16:3e:00:{high:02x}:{low:02x}",
-        fixed_ips=(FixedIp(network.subnets[0].id, f"10.8.{high}.{low + 2}"),),
-    )
-    server = ServerId(f"00000000-0000-4000-8000-{number // 8:012d}")
-    return VifPlan(server_id=server, hostname="bench", nic=nic, network=network, default_route=number % 8 == 0)
 
 
 def guest_start(cloud: ScratchCloud) -> list[Row]:
