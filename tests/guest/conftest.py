@@ -78,8 +78,11 @@ def boot(request: pytest.FixtureRequest, rig: Rig, network: Any) -> Iterator[Cal
 
     yield make
     keep_what_was_said(request, rig, servers)
+    consoles = [server.guest.console(200_000) for server in servers]
     for server in servers:
         server.delete()
+    # The guest's own scripts may not call what its busybox does not have.
+    assert not [line for console in consoles for line in console.splitlines() if line.endswith(": not found")]
 
 
 def keep_what_was_said(request: pytest.FixtureRequest, rig: Rig, servers: Iterable[Server]) -> None:

@@ -218,7 +218,8 @@ watch_nics() {
             settle
         fi
         if [ $((look = (look + 1) % 4)) = 0 ]; then
-            addresses=$(cksum </proc/net/if_inet6)
+            addresses=
+            while read -r line; do addresses=$addresses$line,; done </proc/net/if_inet6
             [ "$addresses" = "$last_addresses" ] || woken=0
             last_addresses=$addresses
         fi
