@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from polyport.config import HypervisorConfig
+from polyport.dataplane.bridge import kernel
 from polyport.hypervisor.qemu import kvm
 
 Say = Callable[[str], object]
@@ -28,13 +29,18 @@ def report(say: Say) -> int:
     )
     for name, there, hint in wanted:
         say(f"{'ok     ' if there else 'MISSING'}  {name}" + ("" if there else f"  ({hint})"))
+    missing = sum(not there for _, there, _ in wanted)
+    if wanted[0][1] and wanted[3][1]:
+        for need in kernel.needs():
+            missing += need.complaint is not None
+            say(f"ok       {need.name}" if need.complaint is None else f"MISSING  {need.name}  ({need.complaint})")
     if wanted[1][1]:
         accelerator = asyncio.run(kvm.choose_accelerator(emulator, "auto"))
         say(f"ok       accelerator: {accelerator}")
     safe = sqlite3.sqlite_version_info >= (3, 51, 3)
     say(f"ok       python {platform.python_version()}, sqlite {sqlite3.sqlite_version}" + _of_sqlite(safe))
     say(f"ok       {sys.platform}, kernel {platform.release()}")
-    return sum(not there for _, there, _ in wanted)
+    return missing
 
 
 def _of_sqlite(safe: bool) -> str:

@@ -38,11 +38,12 @@ from polyport.errors import Conflict, Invalid
 from polyport.hypervisor import Hypervisor
 from polyport.identity import passwords, seed
 from polyport.identity.tokens import Tokens
-from polyport.ids import HostName, PortId, ServerId
+from polyport.ids import HostName, ServerId
 from polyport.image import images
 from polyport.image.store import Store
 from polyport.plan import HostPlan, HostReport, ImagePlan
 from polyport.web.app import App
+from polyport.web.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ async def running(config: Config) -> AsyncIterator[Cloud]:
             store = Store(config.images)
             hypervisor, dataplane = drivers(config)
             agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
-            app = _app(config, database, hypervisor, dataplane)
+            app = _app(config, database, hypervisor, dataplane, agent)
             async with _at_work(agent) as task:
                 yield Cloud(config, database, app, task, dataplane, password)
         finally:
@@ -128,28 +129,31 @@ def drivers(config: Config) -> tuple[Hypervisor, Dataplane]:
     )
 
 
-def _app(config: Config, database: Database, hypervisor: Hypervisor, dataplane: Dataplane) -> App:
+def _app(config: Config, database: Database, hypervisor: Hypervisor, dataplane: Dataplane, agent: Agent) -> App:
     async def console_log(server_id: ServerId, most: int) -> bytes:
         return await hypervisor.console_log(server_id, config.servers / server_id, most)
 
-    async def passed(port_id: PortId) -> metrics_api.Passed | None:
-        counted = await dataplane.counters(port_id)
-        return None if counted is None else metrics_api.Passed(**msgspec.structs.asdict(counted))
-
+    tally = Tally()
     tokens = Tokens(database)
     return App(
         [
             identity_api.service(region=config.region, token_hours=config.api.token_hours),
             image_api.service(config.images),
-            network_api.service(port_gone=nics.port_gone),
+            network_api.service(
+                port_gone=nics.port_gone,
+                counters=agent.counters,
+                capture=dataplane.capture,
+                capture_config=config.capture,
+            ),
             compute_api.service(console_log=console_log),
-            metrics_api.service(counters=passed),
+            metrics_api.service(counters=agent.counters, host=agent.figures, tally=tally),
         ],
         database,
         tokens.authenticate,
         root=identity_api.root_document,
         public_url=config.api.public_url,
         most_body_bytes=config.api.most_body_bytes,
+        tally=tally,
     )
 
 

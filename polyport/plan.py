@@ -8,6 +8,7 @@ holds every server of the host that changed after the revision the agent names, 
 agent keeps the sum. A server that shall go is in the plan as `wanted="gone"` until the agent has reported it gone.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -207,9 +208,50 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     disk_gb: int
 
 
+class RefusedGroup(Struct, frozen=True, kw_only=True):
+    """A security group that is not in force on a host as it is planned: as it was before, or not at all."""
+
+    id: SecurityGroupId
+    reason: str
+    """In words a user may read; the cause is in the host's log."""
+
+
 class HostReport(Struct, frozen=True, kw_only=True):
     """Facts from one host. `facts` comes with the first report and on the slow timer only."""
 
     host: HostName
     servers: tuple[ServerReport, ...] = ()
     facts: HostFacts | None = None
+    refused_groups: tuple[RefusedGroup, ...] | None = None
+    """All of them; None where nothing has changed since the last report."""
+
+
+class Traffic(Struct, frozen=True, kw_only=True):
+    """What went one way through a port since it was plugged."""
+
+    packets: int
+    bytes: int
+    dropped: Mapping[str, int]
+    """Cause -> frames; with every cause there is for this direction."""
+
+
+class PortCounters(Struct, frozen=True, kw_only=True):
+    """What a host has counted at a port. Directions are the guest's, as those of security groups are."""
+
+    ingress: Traffic
+    """What reached the guest; what was dropped before comes on top."""
+    egress: Traffic
+    """All that the guest sent, what was dropped of it included."""
+
+
+class HostFigures(Struct, frozen=True, kw_only=True):
+    """What a host counts of itself. Totals are those since its agent began."""
+
+    guests: Mapping[str, int]
+    """Power state -> guests."""
+    quarantines: int
+    """Times that the storm guard has cut a port off."""
+    recoveries: int
+    """Times that a port was no longer cut off: the loop had gone, or the port."""
+    last_round: float | None
+    """When the agent last had read its plan and handed out the work, in seconds since 1970; None for never."""

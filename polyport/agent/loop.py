@@ -9,7 +9,9 @@ on a wake-up having come.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from polyport.agent import Cloud, inventory, metadata, records
@@ -21,9 +23,10 @@ from polyport.agent.reconcile import Seen
 from polyport.agent.servers import Host
 from polyport.agent.undo import off_loop
 from polyport.config import Config
-from polyport.dataplane import Answer, Dataplane
+from polyport.dataplane import Answer, Dataplane, DataplaneError
 from polyport.hypervisor import Hypervisor
-from polyport.ids import HostName, PortId, ServerId
+from polyport.ids import HostName, PortId, SecurityGroupId, ServerId
+from polyport.plan import HostFigures, PortCounters, RefusedGroup
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,10 @@ class Agent:
         self._plans = PlanSum()
         self._jobs: Jobs | None = None
         self._quarantined: frozenset[PortId] = frozenset()
+        self._quarantines = self._recoveries = 0
+        self._last_round: float | None = None
+        self._refused: Mapping[SecurityGroupId, str] | None = None
+        """The security groups that were last reported as not in force; None before the first report."""
 
     async def run(self) -> None:
         """Work until cancelled. Guests keep running then, and the next agent finds them.
@@ -107,6 +114,26 @@ class Agent:
                     await self._rounds(jobs, tell_facts)
                 finally:
                     jobs.close()
+                    self._jobs = None
+
+    async def counters(self, port_id: PortId) -> PortCounters | None:
+        """What was counted at a port; None where it is not plugged here, or nobody can tell now."""
+        if self._jobs is None:
+            return None
+        try:
+            return await self._dataplane.counters(port_id)
+        except DataplaneError as error:
+            log.error("port not read: %s", error, extra={"action": "counters", "port": port_id})
+            return None
+
+    def figures(self) -> HostFigures:
+        servers = self._jobs.servers.values() if self._jobs is not None else ()
+        return HostFigures(
+            guests=Counter(server.seen.guest.power for server in servers if server.seen.guest is not None),
+            quarantines=self._quarantines,
+            recoveries=self._recoveries,
+            last_round=self._last_round,
+        )
 
     def _metadata(self, server_id: ServerId, port_id: PortId, path: str) -> Answer | None:
         """What a guest is told that asks by this port; nothing where its plan does not have the port any more."""
@@ -127,6 +154,8 @@ class Agent:
             self._jobs.changed(server_id)
 
     def _quarantine(self, port_ids: frozenset[PortId]) -> None:
+        self._quarantines += len(port_ids - self._quarantined)
+        self._recoveries += len(self._quarantined - port_ids)
         self._quarantined = port_ids
         if self._jobs is not None:
             self._jobs.quarantined(port_ids)
@@ -157,16 +186,21 @@ class Agent:
         """Hand changed security groups to the dataplane, before the vifs that use them. What it cannot have is told
         again in the next round, and holds up nothing else."""
         news = dict(self._plans.news)
-        if not news:
-            return
-        try:
-            await self._dataplane.ensure_groups(news.values())
-        except Exception as error:
-            log.error("security groups not as planned: %s", error, extra={"action": "groups", "groups": sorted(news)})
-        else:
-            for group_id, group in news.items():
-                if self._plans.news.get(group_id) is group:
-                    del self._plans.news[group_id]
+        refused: Mapping[SecurityGroupId, str] = {}
+        if news:
+            try:
+                refused = await self._dataplane.ensure_groups(news.values())
+            except Exception as error:
+                log.error("security groups not told: %s", error, extra={"action": "groups", "groups": sorted(news)})
+                refused = dict.fromkeys(news, "The host could not take in the rules; its log says why.")
+        for group_id, group in news.items():
+            if group_id not in refused and self._plans.news.get(group_id) is group:
+                del self._plans.news[group_id]
+        if refused != self._refused:
+            self._refused = refused
+            if refused:
+                log.error("groups not as planned", extra={"action": "groups", "groups": dict(refused)})
+            self._outbox.put_refused(tuple(RefusedGroup(id=each, reason=why) for each, why in refused.items()))
 
     async def _rounds(self, jobs: Jobs, tell_facts: Callable[[], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
@@ -180,6 +214,7 @@ class Agent:
             for server_id in concerned:
                 jobs.planned(server_id)
             jobs.retry_due()
+            self._last_round = time.time()
             if slow:
                 next_look = loop.time() + self._timer * TIMERS_PER_LOOK
                 jobs.doubt_all()

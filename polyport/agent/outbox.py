@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from polyport.ids import HostName, ServerId
-from polyport.plan import HostFacts, HostReport, ServerReport
+from polyport.plan import HostFacts, HostReport, RefusedGroup, ServerReport
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Outbox:
         self._host = host
         self._servers: dict[ServerId, ServerReport] = {}
         self._facts: HostFacts | None = None
+        self._refused: tuple[RefusedGroup, ...] | None = None
         self._news = asyncio.Event()
 
     def put(self, report: ServerReport) -> None:
@@ -37,6 +38,11 @@ class Outbox:
         self._facts = facts
         self._news.set()
 
+    def put_refused(self, groups: tuple[RefusedGroup, ...]) -> None:
+        """Say which security groups are not in force as planned: these, and no others."""
+        self._refused = groups
+        self._news.set()
+
     async def run(self) -> None:
         """Send what is put, for ever. What could not be sent is sent again, alone at first: one report that
         the cloud half cannot take must not hold up the others."""
@@ -45,20 +51,26 @@ class Outbox:
             await self._news.wait()
             batch = [self._servers.pop(server_id) for server_id in list(self._servers)[:most]]
             facts, self._facts = self._facts, None
+            refused, self._refused = self._refused, None
             try:
-                await self._send(HostReport(host=self._host, servers=tuple(batch), facts=facts))
+                await self._send(HostReport(host=self._host, servers=tuple(batch), facts=facts, refused_groups=refused))
             except Exception:
                 log.exception("report not sent", extra={"action": "report", "servers": len(batch)})
                 for report in batch:
                     self._servers.setdefault(report.id, report)
-                self._restore(facts)
+                self._restore(facts, refused)
                 await asyncio.sleep(pause)
                 most, pause = 1, min(pause * 2, MOST_PAUSE)
             else:
                 most, pause = min(most * 2, MOST_SERVERS), 0.1
-            if not self._servers and self._facts is None:
+            if self._is_empty():
                 self._news.clear()
 
-    def _restore(self, facts: HostFacts | None) -> None:
+    def _is_empty(self) -> bool:
+        return not self._servers and self._facts is None and self._refused is None
+
+    def _restore(self, facts: HostFacts | None, refused: tuple[RefusedGroup, ...] | None) -> None:
+        if self._refused is None:
+            self._refused = refused
         if self._facts is None:
             self._facts = facts

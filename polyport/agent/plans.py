@@ -39,6 +39,10 @@ class PlanSum:
         if plan.whole:
             named = {network.id for network in plan.networks}
             self.networks = {each: network for each, network in self.networks.items() if each in named}
+            groups = {group.id for group in plan.security_groups}
+            self.security_groups = {each: group for each, group in self.security_groups.items() if each in groups}
+            # One that was refused and then deleted is not to be tried for ever.
+            self.news = {each: group for each, group in self.news.items() if each in groups}
         self.revision = plan.revision
         return concerned
 

@@ -8,7 +8,7 @@ moves. Nothing here asks whether two NICs are on the same network: any number ma
 import functools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -64,6 +64,18 @@ class Nic(Struct, frozen=True, gc=False):
     """(subnet id, address), in the port's own order."""
 
 
+class Shown(NamedTuple):
+    """What views of many servers show of their NICs. Rows stay as the driver gives them: a list has thousands."""
+
+    of: Mapping[ServerId, list[tuple[ServerId, NetworkId, str, str, str | None]]]
+    """In slot order (server, network, MAC, security groups as JSON text, address as stored); a row for each address,
+    one for a NIC without any."""
+    networks: Mapping[NetworkId, str]
+    """Their names."""
+    groups: Mapping[SecurityGroupId, str]
+    """Their names."""
+
+
 def of_server(tx: Tx, server_id: ServerId) -> list[Nic]:
     """The NICs of a server, in slot order."""
     return _read(tx, _OF_SERVER, {"server": server_id}).get(server_id, [])
@@ -75,6 +87,21 @@ def of_servers(tx: Tx, server_ids: Sequence[ServerId]) -> Mapping[ServerId, list
     for at in range(0, len(server_ids), _AT_ONCE):
         found |= _read(tx, _OF_SERVERS, {"servers": server_ids[at : at + _AT_ONCE]})
     return found
+
+
+def shown(tx: Tx, server_ids: Sequence[ServerId]) -> Shown:
+    """The NICs of servers, for views; a server without NICs is not in it."""
+    of: dict[ServerId, list[Any]] = {}
+    for at in range(0, len(server_ids), _AT_ONCE):
+        for row in tx.tuples(_SHOWN, {"servers": server_ids[at : at + _AT_ONCE]}):
+            if row[0] in of:
+                of[row[0]].append(row)
+            else:
+                of[row[0]] = [row]
+    network_ids = {row[1] for rows in of.values() for row in rows}
+    texts = {row[3] for rows in of.values() for row in rows}
+    group_ids_ = {group_id for text in texts for group_id in group_ids(text)}
+    return Shown(of, networks.names_of(tx, network_ids), security_groups.group_names(tx, group_ids_))
 
 
 def of_port(tx: Tx, port_id: str) -> Nic | None:
@@ -157,12 +184,6 @@ def group_ids(text: str) -> tuple[SecurityGroupId, ...]:
     return msgspec.json.decode(text, type=tuple[SecurityGroupId, ...])
 
 
-def group_names(tx: Tx, texts: Iterable[str]) -> Mapping[SecurityGroupId, str]:
-    """The names of all security groups in these `Nic.security_groups`: id -> name."""
-    wanted = {group_id for text in set(texts) for group_id in group_ids(text)}
-    return security_groups.group_names(tx, wanted) if wanted else {}
-
-
 def _read(tx: Tx, statement: sa.Select[Any], values: Mapping[str, object]) -> dict[ServerId, list[Nic]]:
     """Rows come by server and slot: one for each address, one for a NIC without any."""
     rows = tx.tuples(statement, values)
@@ -220,6 +241,21 @@ _SELECT = (
     .join(port_rows, port_rows.c.id == nics.c.port_id)
     .outerjoin(addresses, addresses.c.port_id == nics.c.port_id)
     .order_by(nics.c.server_id, nics.c.slot)
+)
+# The order of addresses comes with the index they are found by: nothing is sorted.
+_SHOWN = (
+    sa.select(
+        nics.c.server_id,
+        port_rows.c.network_id,
+        port_rows.c.mac_address,
+        sa.cast(port_rows.c.security_groups, sa.Text),
+        addresses.c.address,
+    )
+    .select_from(nics)
+    .join(port_rows, port_rows.c.id == nics.c.port_id)
+    .outerjoin(addresses, addresses.c.port_id == nics.c.port_id)
+    .where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))
+    .order_by(nics.c.server_id, nics.c.slot, addresses.c.position)
 )
 _OF_SERVER = _SELECT.where(nics.c.server_id == sa.bindparam("server"))
 _OF_SERVERS = _SELECT.where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))

@@ -16,7 +16,7 @@ from polyport.db.engine import Tx
 from polyport.db.tables.compute import servers as rows
 from polyport.db.tables.metadata import now
 from polyport.ids import HostName, PortId, ServerId
-from polyport.network import ports
+from polyport.network import ports, refusals
 from polyport.plan import HostReport, ServerReport
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 def record(tx: Tx, report: HostReport) -> None:
     """Write down what a host reports. Servers it does not have (any more) are left out without a word."""
     hosts.register(tx, report.host, report.facts)
+    if report.refused_groups is not None:
+        refusals.record(tx, report.host, report.refused_groups)
     if not report.servers:
         return
     ids = [server.id for server in report.servers]

@@ -1,6 +1,7 @@
 """Servers: read, look for, write. (`boot` makes them, `actions` acts on them.)"""
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -122,6 +123,16 @@ COLUMNS = tuple(_column(name) for name in Server.__struct_fields__)
 _SELECT = sa.select(*COLUMNS)
 _LONG = ("image", "user_data", "key", "admin_password")
 _SLIM = sa.select(*(sa.null().label(column.name) if column.name in _LONG else column for column in COLUMNS))
+_ALIVE = sa.and_(servers.c.deleted_at.is_(None), servers.c.number < sa.bindparam("before"))
+_OWN = sa.and_(_ALIVE, servers.c.project_id == sa.bindparam("project"))
+_NEWEST = {
+    (slim, everything): (_SLIM if slim else _SELECT)
+    .where(_ALIVE if everything else _OWN)
+    .order_by(servers.c.number.desc())
+    .limit(sa.bindparam("most"))
+    for slim in (False, True)
+    for everything in (False, True)
+}
 _ANY_BY_ID = _SELECT.where(servers.c.id == sa.bindparam("server"))
 _OF_HOST = _SELECT.where(servers.c.host == sa.bindparam("on"), servers.c.terminated_at.is_(None))
 _CHANGED = _OF_HOST.where(servers.c.plan_revision > sa.bindparam("since"))
@@ -148,6 +159,15 @@ def read_server(tx: Tx, context: Context, server_id: str | None, *, deleted: boo
 def find_servers(tx: Tx, statement: sa.Select[Any], values: Mapping[str, object] | None = None) -> list[Server]:
     """The servers a statement over `COLUMNS` selects."""
     return [_server(row) for row in tx.tuples(statement, values)]
+
+
+def newest(tx: Tx, *, project_id: str | None, most: int, before: int | None = None, slim: bool = False) -> list[Server]:
+    """The servers that are there, of one project or (None) of all, the newest first: the list most clients ask for.
+    `before`: those with a smaller number alone."""
+    values: dict[str, object] = {"most": most, "before": sys.maxsize if before is None else before}
+    if project_id is not None:
+        values["project"] = project_id
+    return find_servers(tx, _NEWEST[slim, project_id is None], values)
 
 
 def _server(row: Sequence[Any]) -> Server:

@@ -13,9 +13,29 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from polyport.capture import Capture
 from polyport.errors import HostError
-from polyport.ids import NetworkId, PortId, ServerId
-from polyport.plan import NetworkPlan, NicPlan, SecurityGroupPlan
+from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
+from polyport.plan import NetworkPlan, NicPlan, PortCounters, SecurityGroupPlan
+
+EGRESS_CAUSES = (
+    "spoofed_mac",
+    "spoofed_arp",
+    "spoofed_ipv4",
+    "spoofed_ipv6",
+    "rogue_server",
+    "ethertype",
+    "reflected",
+    "flood_limit",
+    "sibling_limit",
+    "security_group",
+    "invalid_state",
+    "quarantine",
+)
+"""Why frames that a guest sent are dropped, in the words that people see; `docs/figures.md` explains them."""
+
+INGRESS_CAUSES = ("security_group", "invalid_state", "quarantine", "queue_full")
+"""Why frames to a guest are dropped."""
 
 
 class DataplaneError(HostError):
@@ -41,15 +61,6 @@ class FoundVif(Struct, frozen=True, kw_only=True):
     tap: str
     network_id_prefix: str | None
     """The same of the network whose bridge it is on; None where it is on no bridge."""
-
-
-class VifCounters(Struct, frozen=True, kw_only=True):
-    """Counted on the host, so `received` is what the guest sent."""
-
-    received_packets: int
-    received_bytes: int
-    sent_packets: int
-    sent_bytes: int
 
 
 class DataplaneFacts(Struct, frozen=True, kw_only=True):
@@ -91,12 +102,12 @@ class Dataplane(Protocol):
     async def found(self) -> tuple[FoundVif, ...]:
         """The vifs that exist now."""
 
-    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> Mapping[SecurityGroupId, str]:
         """Have security groups as their plans say, for all vifs that are in them or will be; what is known stays.
 
         Connections that the rules let begin once and would not let begin now are cut. A group that cannot be had as
-        planned stays as it was and stops no other; the error is raised in the end. A vif in a group that was never
-        told of gets nothing from it. Who is in a group follows from the vifs.
+        planned stays as it was and stops no other; what is returned says which, and why, in words a user may read. A
+        vif in a group that was never told of gets nothing from it. Who is in a group follows from the vifs.
         """
 
     async def plug(self, vif: VifPlan) -> int:
@@ -114,7 +125,16 @@ class Dataplane(Protocol):
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         """Remove every vif and bridge that belongs to no port of `keep`; the names of what was removed."""
 
-    async def counters(self, port_id: PortId) -> VifCounters | None: ...
+    async def counters(self, port_id: PortId) -> PortCounters | None:
+        """What went through a vif since it was plugged, and what was dropped of it (that may be a second old); None
+        where it is not here."""
+
+    async def capture(self, port_id: PortId, snaplen: int) -> Capture | None:
+        """The frames of a vif from now on, each cut to `snaplen` octets; None where it is not plugged.
+
+        Seen are all frames the guest sends, dropped ones too, and those frames to the guest that rules let pass. A
+        VLAN tag is in its place. The capture ends when the vif goes, also where it is replaced.
+        """
 
 
 DRIVERS = {

@@ -119,6 +119,8 @@ def groups_by_name(tx: Tx, context: Context, names: Collection[str]) -> dict[str
 
 def group_names(tx: Tx, group_ids: Collection[SecurityGroupId]) -> dict[SecurityGroupId, str]:
     """Names of groups, for views that show names."""
+    if not group_ids:
+        return {}
     rows = tx.all(_NAMES, {"ids": list(group_ids)})
     return {row.id: row.name for row in rows}
 

@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 from polyport.dataplane.fake import FakeDataplane, FakeNetworks
 from polyport.ids import SecurityGroupId
-from polyport.plan import RulePlan, SecurityGroupPlan
+from polyport.plan import HostReport, RefusedGroup, RulePlan, SecurityGroupPlan
 from tests.api.client import Client, TestCloud
 from tests.api.stock import make_network, make_server
+from tests.api.test_plans import Host, host
+
+__all__ = ["host"]
 
 
 def host_of(cloud: TestCloud) -> FakeNetworks:
@@ -119,3 +122,35 @@ async def test_refused_rules_never_reach_the_host(client: Client, cloud: TestClo
     host = host_of(cloud)
     await until(lambda: host.groups[default] != before)
     assert meaning(host.groups[default]) - meaning(before) == {("ingress", "IPv4", 6, 7, 7, None)}
+
+
+async def test_a_group_that_its_host_refuses_says_so_until_it_is_had(
+    client: Client, other: Client, admin: Client, cloud: TestCloud
+) -> None:
+    web, _ = [await make_group(client, name) for name in ("web", "fine")]
+    await make_server(client, nics=1, security_groups=[{"name": "web"}, {"name": "fine"}])
+    path = f"/network/security-groups/{web}"
+    assert (await client.get(path)).json()["security_group"]["polyport:refused"] is None
+    host_of(cloud).refused.add(web)
+    await add_rule(client, web, protocol="tcp", port_range_min=80, port_range_max=90)
+    await client.until(path, lambda answer: answer.json()["security_group"]["polyport:refused"] is not None)
+    listed = (await client.get("/network/security-groups")).json()["security_groups"]
+    assert {group["id"] for group in listed if group["polyport:refused"] is not None} == {web}
+    assert "polyport_security_groups_refused 1" in (await admin.get("/metrics")).text.splitlines()
+    host_of(cloud).refused.clear()
+    await client.until(path, lambda answer: answer.json()["security_group"]["polyport:refused"] is None)
+    assert "polyport_security_groups_refused 0" in (await admin.get("/metrics")).text.splitlines()
+    assert ("ingress", "IPv4", 6, 80, 90, None) in meaning(host_of(cloud).groups[web])
+
+
+async def test_a_refused_group_can_be_deleted(client: Client, host: Host) -> None:
+    web = await make_group(client, "web")
+    refused = RefusedGroup(id=web, reason="Because.")
+    for _ in range(2):
+        await host.send(HostReport(host=host.name, refused_groups=(refused,)))
+    assert (await client.get(f"/network/security-groups/{web}")).json()["security_group"]["polyport:refused"] == (
+        "Because."
+    )
+    assert (await client.delete(f"/network/security-groups/{web}")).status_code == 204
+    await host.send(HostReport(host=host.name, refused_groups=(refused,)))
+    assert (await client.get("/network/extensions/polyport-refused-groups")).status_code == 200

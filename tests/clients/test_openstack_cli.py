@@ -54,6 +54,7 @@ def test_add_and_remove_ports_and_networks(cli: Cli, vm: Any, net1: Any) -> None
     after = order(cli, vm["id"])
     assert after[:2] == before
     assert after[3] == port["id"]
+    assert cli("port", "show", "extra")["status"] == "ACTIVE"
     assert len(after) == 5
     cli("server", "remove", "port", "vm1", "extra", text=True)
     assert port["id"] not in order(cli, vm["id"])

@@ -16,6 +16,9 @@ def test_the_cloud_layer_boots_one_network_twice(sdk: Any, image: Any, net1: Any
         ports = list(sdk.network.ports(device_id=server.id))
         assert addresses == [port.fixed_ips[0]["ip_address"] for port in ports]
         assert len(ports) == 2
+        counters = sdk.network.get_port(ports[0].id)["polyport:counters"]
+        assert set(counters) == {"ingress", "egress"}
+        assert counters["egress"]["dropped"]["spoofed_mac"] == 0
     finally:
         assert sdk.delete_server(server.id, wait=True)
 

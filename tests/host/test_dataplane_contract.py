@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import Dataplane, FoundVif
+from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES, Dataplane, FoundVif
 from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.dataplane.fake import FakeDataplane, FakeNetworks
 from polyport.ids import PortId, new_id
@@ -166,6 +166,8 @@ async def test_only_vifs_that_exist_are_counted(agent: Agent, hold: Hold) -> Non
     hold(await dataplane.plug(one))
     counters = await dataplane.counters(one.nic.port_id)
     assert counters is not None
-    assert counters.received_packets == 0
+    assert counters.egress.packets == 0
+    assert counters.egress.dropped == dict.fromkeys(EGRESS_CAUSES, 0)
+    assert counters.ingress.dropped == dict.fromkeys(INGRESS_CAUSES, 0)
     await dataplane.unplug(one.nic.port_id)
     assert await dataplane.counters(one.nic.port_id) is None

@@ -16,7 +16,7 @@ from polyport.ids import PortId
 from polyport.names import bridge_of
 from tests.host.plans import OPEN, network, server, vif
 from tests.host.test_guard import NOBODY, joined, unguarded
-from tests.host.wire import EVERYBODY, Nic, is_probe, udp
+from tests.host.wire import EVERYBODY, Nic, is_probe, tagged, udp
 
 pytestmark = pytest.mark.host
 
@@ -218,6 +218,19 @@ async def test_forged_probes_close_no_circle(world: World) -> None:
             ends[0][1].send(frame_of(bytes(32), ends[0][0].vif.nic.port_id, bridge_of(nets[0].id), number))
             await asyncio.sleep(0.1)
         assert world.watch.ports == frozenset()
+
+
+@pytest.mark.parametrize("kind", [0x8100, 0x88A8])
+async def test_a_probe_in_a_vlan_goes_nowhere(world: World, kind: int) -> None:
+    net, owner = network(), server()
+    one, two = [await world.plug(unguarded(vif(net, f"10.0.0.{5 + slot}", of=owner, slot=slot))) for slot in (1, 2)]
+    other = await world.plug(unguarded(vif(net, "10.0.0.9")))
+    probe = await heard(one, is_probe)
+    about = tagged(one.shout(), kind=kind)
+    one.send(tagged(probe, kind=kind), about)
+    for nic in (two, other):
+        assert [frame for frame in nic.received() if frame[12:14] == kind.to_bytes(2, "big")] == [about]
+    assert world.watch.ports == frozenset()
 
 
 async def test_a_server_with_one_nic_is_not_probed(world: World) -> None:

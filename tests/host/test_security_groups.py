@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from polyport.config import DataplaneConfig
 from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
-from polyport.dataplane.bridge.groups import BadGroup
 from polyport.dataplane.bridge.states import StateUnknown
 from polyport.ids import PortId, SecurityGroupId, new_id
 from polyport.plan import NetworkPlan, RulePlan, SecurityGroupPlan
@@ -308,11 +307,37 @@ async def test_a_bad_group_leaves_the_rules_as_they_were(dataplane: BridgeDatapl
     ]
     other = group(*OUT, allow(protocol=6, ports=(22, 22)), group_id=plain.id)
     for rule in bad:
-        with pytest.raises(BadGroup):
-            await dataplane.ensure_groups([group(rule, group_id=web.id), other])
+        refused = await dataplane.ensure_groups([group(rule, group_id=web.id), other])
+        assert refused.keys() == {web.id}
+        assert refused[web.id].startswith("The plan of security group ")
     assert connected(client, server, (40000, 80))
     assert not connected(client, server, (40000, 81))
     assert connected(server, client, (40000, 22)), "the good one of the two is in force"
+
+
+async def test_rules_the_kernel_refuses_change_nothing_and_are_told(
+    dataplane: BridgeDataplane, cable: Cable, namespace: str
+) -> None:
+    web, plain, named = group(*OUT, allow(protocol=6, ports=(80, 80))), group(*OUT), group()
+    await dataplane.ensure_groups([web, plain])
+    net = network()
+    client, server = await cable(member(net, 5, plain)), await cable(member(net, 6, web))
+    # Where the addresses of a group should go there is something else.
+    other = f"bridge polyport_groups_1 ip4_{named.id.replace('-', '')}"
+    inside = ["ip", "netns", "exec", namespace, "nft"]
+    subprocess.run([*inside, f"add set {other} {{ type ether_addr; }}"], check=True)
+    changed = group(*OUT, allow(protocol=6, ports=(81, 81)), allow(remote_group_id=named.id), group_id=web.id)
+    good = group(*OUT, allow(protocol=6, ports=(22, 22)), group_id=plain.id)
+    refused = await dataplane.ensure_groups([changed, good])
+    assert refused.keys() == {web.id}
+    assert "polyport_groups" not in refused[web.id], "what the kernel says is for the log"
+    assert connected(client, server, (40000, 80))
+    assert not connected(client, server, (40000, 81))
+    assert connected(server, client, (40000, 22))
+    subprocess.run([*inside, f"delete set {other}"], check=True)
+    assert await dataplane.ensure_groups([changed, good]) == {}
+    assert connected(client, server, (40001, 81))
+    assert not connected(client, server, (40001, 80))
 
 
 async def test_groups_outlive_the_agent(dataplane: BridgeDataplane, cable: Cable, namespace: str) -> None:

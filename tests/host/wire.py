@@ -98,9 +98,9 @@ def neighbor(source: str, sender: str, about: str, *, kind: int = 136) -> bytes:
     return icmp6(source, "33:33:00:00:00:01", sender, "ff02::1", kind, body)
 
 
-def tagged(frame: bytes, vlan: int = 7) -> bytes:
+def tagged(frame: bytes, vlan: int = 7, *, kind: int = 0x8100) -> bytes:
     """The frame in a VLAN of the guest's own."""
-    return frame[:12] + struct.pack("!HH", 0x8100, vlan) + frame[12:]
+    return frame[:12] + struct.pack("!HH", kind, vlan) + frame[12:]
 
 
 def ip(sender: str, receiver: str, protocol: int, data: bytes) -> tuple[int, bytes]:

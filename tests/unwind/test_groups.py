@@ -43,12 +43,12 @@ async def test_groups_come_before_the_vifs_and_change_without_them(world: World)
 
 
 async def test_groups_that_cannot_be_had_hold_up_nobody_and_are_tried_again(world: World) -> None:
-    refusals = 0
+    refused = 0
 
     async def refuse(name: str) -> None:
-        nonlocal refusals
-        if name == "ensure_groups" and refusals < 5:
-            refusals += 1
+        nonlocal refused
+        if name == "ensure_groups" and refused < 5:
+            refused += 1
             raise Broken("no such rule")
 
     web = group(6)
@@ -57,7 +57,8 @@ async def test_groups_that_cannot_be_had_hold_up_nobody_and_are_tried_again(worl
         vnf = world.cloud.put(within(web, server(1)))
         await world.cloud.carried_out(vnf)
         await until(lambda: world.networks.groups == {web.id: web})
-    assert refusals == 5
+        await until(lambda: reports_of_refusals(world) == [{web.id}, set()])
+    assert refused == 5
     world.assert_as_planned(vnf)
 
 
@@ -75,3 +76,48 @@ async def test_the_next_agent_tells_of_groups_first(world: World) -> None:
         assert calls.calls.index("ensure_groups") < calls.calls.index("ensure")
         assert world.networks.groups == {web.id: web}
     world.assert_as_planned(vnf)
+
+
+async def test_a_group_that_is_refused_is_reported_until_it_is_had(world: World) -> None:
+    good, bad = group(6), group(17)
+    world.networks.refused.add(bad.id)
+    async with world.agent():
+        world.cloud.put_group(good)
+        world.cloud.put_group(bad)
+        vnf = world.cloud.put(within(bad, server(1)))
+        await world.cloud.carried_out(vnf)
+        await until(lambda: refusals(world) == {bad.id})
+        assert world.networks.groups == {good.id: good}
+        said = len(reports_of_refusals(world))
+        world.cloud.put_group(group(7))
+        await until(lambda: len(world.networks.groups) == 2)
+        assert len(reports_of_refusals(world)) == said, "what is known is not said again"
+        world.networks.refused.clear()
+        await until(lambda: refusals(world) == set())
+        assert world.networks.groups[bad.id] == bad
+    world.assert_as_planned(vnf)
+
+
+async def test_a_refused_group_that_is_deleted_is_forgotten(world: World) -> None:
+    bad = group(17)
+    world.networks.refused.add(bad.id)
+    async with world.agent():
+        world.cloud.put_group(bad)
+        await until(lambda: refusals(world) == {bad.id})
+        del world.cloud.groups[bad.id]
+        await until(lambda: refusals(world) == set())
+
+
+async def test_the_first_report_says_that_nothing_is_refused(world: World) -> None:
+    async with world.agent():
+        await until(lambda: reports_of_refusals(world) == [set()])
+
+
+def reports_of_refusals(world: World) -> list[set[SecurityGroupId]]:
+    said = (report.refused_groups for report in world.cloud.round_trips)
+    return [{refused.id for refused in some} for some in said if some is not None]
+
+
+def refusals(world: World) -> set[SecurityGroupId] | None:
+    """What was said last."""
+    return next(reversed(reports_of_refusals(world)), None)

@@ -15,12 +15,13 @@ class NoSuchNetworkName(NotFound):
 
 
 def list_addresses(call: Call, tx: Tx) -> Reply:
-    found = nics.of_server(tx, the_server(call, tx).id)
-    return Reply(body={"addresses": addresses_view(found, extended=False)})
+    server = the_server(call, tx)
+    return Reply(body={"addresses": addresses_view(nics.shown(tx, [server.id]), server.id, extended=False)})
 
 
 def show(call: Call, tx: Tx) -> Reply:
-    found = addresses_view(nics.of_server(tx, the_server(call, tx).id), extended=False)
+    server = the_server(call, tx)
+    found = addresses_view(nics.shown(tx, [server.id]), server.id, extended=False)
     name = call.params["network_name"]
     if name not in found:
         raise NoSuchNetworkName

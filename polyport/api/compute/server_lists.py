@@ -75,6 +75,7 @@ _WITHOUT_MEANING = frozenset(
     )
 )
 """Names OpenStack knows too; nothing here differs in them, or they were never more than accepted."""
+_NEWEST_FIRST = (("created_at", True),)
 _KNOWN = (
     *sorted(_FOR_ALL | _SINCE_2_83 | _TAGS | _PAGING | _COLUMNS.keys() | _INTEGERS.keys() | _FLAGS.keys()),
     *sorted(_WITHOUT_MEANING),
@@ -121,6 +122,13 @@ def _found(call: Call, tx: Tx) -> tuple[list[Server], Page]:
         if marker is None:
             raise MarkerNotFound(marker=page.marker[:100])
     slim = not shows_everything(call)
+    if page.sorts == _NEWEST_FIRST and search == Search(all_projects=search.all_projects):
+        project_id = None if search.all_projects else call.context.project_id
+        before = None if marker is None else marker["number"]
+        found = servers.newest(
+            tx, project_id=project_id, most=MOST if page.limit is None else page.limit, before=before, slim=slim
+        )
+        return found, page
     statement = servers.select_servers(slim=slim).where(searches.conditions(tx, call.context, search))
     statement = paged(statement, page, searches.COLUMNS, searches.NUMBER, marker)
     return servers.find_servers(tx, statement), page
@@ -128,7 +136,7 @@ def _found(call: Call, tx: Tx) -> tuple[list[Server], Page]:
 
 def _page(call: Call) -> Page:
     keys = [key for key in searches.COLUMNS if key != "locked" or call.version in LOCKED_SEARCH]
-    page = page_of(call.query, keys, (("created_at", True),), MOST)
+    page = page_of(call.query, keys, _NEWEST_FIRST, MOST)
     if call.query.all("sort_key") and not call.query.all("sort_dir"):
         page = msgspec.structs.replace(page, sorts=tuple((name, True) for name, _ in page.sorts))
     return msgspec.structs.replace(page, limit=MOST if page.limit is None else page.limit, reverse=False)
@@ -218,8 +226,8 @@ def _equal(call: Call, given: dict[str, str]) -> dict[str, str | int | bool | No
     return equal
 
 
-def _words(given: dict[str, str], name: str) -> list[str]:
-    return [word for word in given.get(name, "").split(",") if word]
+def _words(given: dict[str, str], name: str) -> tuple[str, ...]:
+    return tuple(word for word in given.get(name, "").split(",") if word)
 
 
 def time_of(call: Call, name: str) -> str | None:

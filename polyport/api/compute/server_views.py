@@ -6,7 +6,7 @@ is decided once. Metadata and tags are JSON in the database already and pass thr
 
 import functools
 import hashlib
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -30,10 +30,10 @@ from polyport.api.compute.microversions import (
 )
 from polyport.compute import hosts, nics
 from polyport.compute.boot_images import image_of
-from polyport.compute.nics import Nic
+from polyport.compute.nics import Shown
 from polyport.compute.servers import Server, flavor_of
 from polyport.db.engine import Tx
-from polyport.ids import SecurityGroupId
+from polyport.ids import ServerId
 from polyport.web.calls import Call
 
 View = dict[str, Any]
@@ -60,48 +60,49 @@ def links_view(call: Call, server_id: str) -> list[View]:
     ]
 
 
+def _links_view(base_url: str, server_id: str) -> Raw:
+    """`links_view` as JSON, for lists: an id needs no quoting, and what comes before it is the same for all."""
+    to_self, to_bookmark = _links_begin(base_url)
+    return Raw(f'{to_self}{server_id}"}},{to_bookmark}{server_id}"}}]'.encode())
+
+
+@functools.lru_cache(64)
+def _links_begin(base_url: str) -> tuple[str, str]:
+    base = msgspec.json.encode(base_url).decode()[:-1]
+    return f'[{{"rel":"self","href":{base}/v2.1/servers/', f'{{"rel":"bookmark","href":{base}/servers/'
+
+
 def brief_view(call: Call, server: Server) -> View:
-    return {"id": server.id, "name": server.name, "links": links_view(call, server.id)}
+    return {"id": server.id, "name": server.name, "links": _links_view(call.base_url, server.id)}
 
 
-def addresses_view(nic_list: Iterable[Nic], *, extended: bool = True) -> dict[str, list[View]]:
-    """By network name, in the order of NICs: two networks with one name share a key."""
-    view: dict[str, list[View]] = {}
-    for nic in nic_list:
-        entries = view.get(nic.network_name)
-        if entries is None:
-            entries = view[nic.network_name] = []
-        for _, address in nic.fixed_ips:
-            if extended:
-                entries.append(
-                    {
-                        "version": 6 if ":" in address else 4,
-                        "addr": address,
-                        "OS-EXT-IPS:type": "fixed",
-                        "OS-EXT-IPS-MAC:mac_addr": nic.mac_address,
-                    }
-                )
-            else:
-                entries.append({"version": 6 if ":" in address else 4, "addr": address})
-    return view
+def addresses_view(shown: Shown, server_id: ServerId, *, extended: bool = True) -> dict[str, Raw]:
+    """By network name, in the order of NICs: two networks with one name share a key. What an address and a MAC are made
+    of needs no quoting, and lists have thousands: they are written as JSON here."""
+    entries: dict[str, list[str]] = {}
+    for _, network_id, mac, _, stored in shown.of.get(server_id, ()):
+        name = shown.networks[network_id]
+        if name not in entries:
+            entries[name] = []
+        if stored is not None:
+            address = nics.text_of(stored)
+            more = f',"OS-EXT-IPS:type":"fixed","OS-EXT-IPS-MAC:mac_addr":"{mac}"' if extended else ""
+            entries[name].append(f'{{"version":{6 if ":" in address else 4},"addr":"{address}"{more}}}')
+    return {name: Raw(f"[{','.join(each)}]".encode()) for name, each in entries.items()}
 
 
-def groups_view(nic_list: Iterable[Nic], names: Mapping[SecurityGroupId, str]) -> list[View]:
-    """The security groups of a server's ports, each once."""
-    found: dict[str, None] = {}
-    for nic in nic_list:
-        for group_id in nics.group_ids(nic.security_groups):
-            found[names[group_id]] = None
+def groups_view(shown: Shown, texts: Iterable[str]) -> list[View]:
+    """The security groups of a server's ports, each once; `texts` are the ports' own, as JSON."""
+    found = {shown.groups[group_id]: None for text in texts for group_id in nics.group_ids(text)}
     return [{"name": name} for name in found]
 
 
 def detail_views(call: Call, tx: Tx, found: Sequence[Server], *, alone: bool = False) -> list[View]:
     """Each server as GET shows it; `alone`: as the one server of its reply. Few queries, however many servers."""
-    of = nics.of_servers(tx, [server.id for server in found])
-    names = nics.group_names(tx, (nic.security_groups for each in of.values() for nic in each))
+    shown = nics.shown(tx, [server.id for server in found])
     up = {host.name for host in hosts.candidates(tx) if host.up} if call.context.is_admin else frozenset()
-    view = _viewer(call, _fields(call, alone=alone), names, up)
-    return [view(server, of.get(server.id, ())) for server in found]
+    view = _viewer(call, _fields(call, alone=alone), shown, up)
+    return [view(server) for server in found]
 
 
 def shows_everything(call: Call) -> bool:
@@ -117,9 +118,9 @@ def update_view(call: Call, tx: Tx, server: Server) -> View:
     """What update and rebuild answer: less than GET before 2.75."""
     if call.version in WHOLE_UPDATE_VIEW:
         return show_view(call, tx, server)
-    addresses = addresses_view(nics.of_server(tx, server.id), extended=False)
     fields = _fields(call, alone=True)
-    view = _core_view(call, fields, server, addresses)
+    view = _core_view(call, fields, server)
+    view["addresses"] = addresses_view(nics.shown(tx, [server.id]), server.id, extended=False)
     _add_versioned(fields, view, server)
     return view
 
@@ -164,13 +165,13 @@ def _fields(call: Call, *, alone: bool) -> Fields:
     )
 
 
-def _viewer(
-    call: Call, fields: Fields, names: Mapping[SecurityGroupId, str], up: Container[str]
-) -> Callable[[Server, Sequence[Nic]], View]:
+def _viewer(call: Call, fields: Fields, shown: Shown, up: Container[str]) -> Callable[[Server], View]:
     volumes: list[View] = []
+    groups_of = functools.cache(functools.partial(groups_view, shown))
 
-    def view(server: Server, nic_list: Sequence[Nic]) -> View:
-        found = _core_view(call, fields, server, addresses_view(nic_list))
+    def view(server: Server) -> View:
+        found = _core_view(call, fields, server)
+        found["addresses"] = addresses_view(shown, server.id)
         found["key_name"] = server.key_name
         found["config_drive"] = "True" if server.config_drive else ""
         found["OS-EXT-AZ:availability_zone"] = server.availability_zone
@@ -180,8 +181,7 @@ def _viewer(
         found["OS-SRV-USG:launched_at"] = server.launched_at
         found["OS-SRV-USG:terminated_at"] = server.deleted_at
         found["os-extended-volumes:volumes_attached"] = volumes
-        groups = groups_view(nic_list, names)
-        if groups:
+        if groups := groups_of(tuple({row[3]: None for row in shown.of.get(server.id, ())})):
             found["security_groups"] = groups
         if fields.host:
             found["OS-EXT-SRV-ATTR:host"] = server.host
@@ -199,7 +199,7 @@ def _viewer(
     return view
 
 
-def _core_view(call: Call, fields: Fields, server: Server, addresses: dict[str, list[View]]) -> View:
+def _core_view(call: Call, fields: Fields, server: Server) -> View:
     status = server.status
     view: View = {
         "id": server.id,
@@ -209,14 +209,13 @@ def _core_view(call: Call, fields: Fields, server: Server, addresses: dict[str, 
         "user_id": server.user_id,
         "metadata": Raw(server.metadata.encode()),
         "hostId": host_id_view(server.project_id, server.host),
-        "image": _image_view(call, fields, server),
+        "image": _image_view(server.image_id, server.image if fields.image_properties else None, call.base_url),
         "flavor": _flavor_view(server.flavor, call.base_url, fields.embedded_flavor),
         "created": time_view(server.created_at),
         "updated": time_view(server.updated_at),
-        "addresses": addresses,
         "accessIPv4": server.access_ip_v4,
         "accessIPv6": server.access_ip_v6,
-        "links": links_view(call, server.id),
+        "links": _links_view(call.base_url, server.id),
         "OS-DCF:diskConfig": server.disk_config,
     }
     if status in _PROGRESSING:
@@ -257,35 +256,26 @@ def _add_versioned(fields: Fields, view: View, server: Server) -> None:
         view["scheduler_hints"] = Raw(server.scheduler_hints.encode())
 
 
-def _image_view(call: Call, fields: Fields, server: Server) -> View | str:
-    if server.image_id is None:
-        return ""
-    view: View = {
-        "id": server.image_id,
-        "links": [{"rel": "bookmark", "href": f"{call.base_url}/images/{server.image_id}"}],
-    }
-    image = image_of(server.image) if fields.image_properties else None
-    if image is not None:
+@functools.lru_cache(1024)
+def _image_view(image_id: str | None, kept: str | None, base_url: str) -> Raw:
+    """`kept`: what the server keeps of its image, where its properties are shown. Many servers share a few images."""
+    if image_id is None:
+        return Raw(b'""')
+    view: View = {"id": image_id, "links": [{"rel": "bookmark", "href": f"{base_url}/images/{image_id}"}]}
+    if (image := image_of(kept)) is not None:
         view["properties"] = image.properties
-    return view
+    return Raw(msgspec.json.encode(view))
 
 
 @functools.lru_cache(1024)
-def _flavor_view(text: str, base_url: str, embedded: bool) -> View:
-    """As it was at boot, embedded from 2.47 on; many servers share a few, and the view is never changed."""
+def _flavor_view(text: str, base_url: str, embedded: bool) -> Raw:
+    """As it was at boot, embedded from 2.47 on; many servers share a few."""
     flavor = flavor_of(text)
     if not embedded:
         href = f"{base_url}/flavors/{flavor['id']}"
-        return {"id": flavor["id"], "links": [{"rel": "bookmark", "href": href}]}
-    return {
-        "original_name": flavor["name"],
-        "vcpus": flavor["vcpus"],
-        "ram": flavor["ram"],
-        "disk": flavor["disk"],
-        "ephemeral": flavor["ephemeral"],
-        "swap": flavor["swap"],
-        "extra_specs": flavor["extra_specs"],
-    }
+        return Raw(msgspec.json.encode({"id": flavor["id"], "links": [{"rel": "bookmark", "href": href}]}))
+    names = ("vcpus", "ram", "disk", "ephemeral", "swap", "extra_specs")
+    return Raw(msgspec.json.encode({"original_name": flavor["name"], **{name: flavor[name] for name in names}}))
 
 
 def _fault_view(call: Call, text: str) -> View:

@@ -1,6 +1,7 @@
 """The network API, version 2.0 (Neutron's)."""
 
 from polyport.api.network import (
+    captures,
     extensions,
     floating_ips,
     networks,
@@ -13,7 +14,9 @@ from polyport.api.network import (
     tags,
     versions,
 )
+from polyport.api.network.counters import Counters
 from polyport.api.network.dialect import NetworkDialect
+from polyport.config import CaptureConfig
 from polyport.network.ports import PortGone
 from polyport.policy import admin, anyone, member, reader
 from polyport.web.routes import Route, Service, delete, get, own, post, put
@@ -21,12 +24,16 @@ from polyport.web.routes import Route, Service, delete, get, own, post, put
 __all__ = ["service"]
 
 
-def service(*, port_gone: PortGone) -> Service:
-    """The service. `port_gone` is told, inside of the transaction, of a port that goes while a server uses it."""
-    return Service(name="network", prefixes=("/network",), dialect=NetworkDialect(), routes=_routes(port_gone))
+def service(
+    *, port_gone: PortGone, counters: Counters, capture: captures.Open, capture_config: CaptureConfig
+) -> Service:
+    """The service. `port_gone` is told, inside of the transaction, of a port that goes while a server uses it;
+    `counters` and `capture` ask the host, of a port's counters and frames."""
+    routes = _routes(port_gone, counters, captures.Captures(capture, capture_config))
+    return Service(name="network", prefixes=("/network",), dialect=NetworkDialect(), routes=routes)
 
 
-def _routes(port_gone: PortGone) -> list[Route]:
+def _routes(port_gone: PortGone, counters: Counters, running: captures.Captures) -> list[Route]:
     return [
         get("/", versions.index, anyone),
         get("/v2.0", versions.show, anyone),
@@ -44,9 +51,10 @@ def _routes(port_gone: PortGone) -> list[Route]:
         delete("/v2.0/subnets/{id}", subnets.delete, member),
         get("/v2.0/ports", ports.index, reader),
         post("/v2.0/ports", ports.create, member),
-        get("/v2.0/ports/{id}", ports.show, reader),
+        own("GET", "/v2.0/ports/{id}", ports.showing(counters), reader),
         put("/v2.0/ports/{id}", ports.update, member),
         delete("/v2.0/ports/{id}", ports.deleting(port_gone), member),
+        own("GET", "/v2.0/ports/{id}/capture", running.show, member),
         own("GET", "/v2.0/security-groups", security_groups.index, reader),
         post("/v2.0/security-groups", security_groups.create, member),
         get("/v2.0/security-groups/{id}", security_groups.show, reader),

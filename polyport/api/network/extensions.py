@@ -31,6 +31,24 @@ EXTENSIONS = (
     Extension("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set", "2017-07-12"),
     Extension("pagination", "Pagination", "Lists page by page", "2016-06-12"),
     Extension(
+        "polyport-counters",
+        "Port Counters",
+        "What went through a port, and what was dropped of it by cause (polyport:counters of a single port)",
+        "2026-11-22",
+    ),
+    Extension(
+        "polyport-refused-groups",
+        "Refused Security Groups",
+        "Why a security group is not in force as it is (polyport:refused); null where it is",
+        "2026-11-22",
+    ),
+    Extension(
+        "polyport-port-capture",
+        "Port Capture",
+        "The frames of a port as a pcap stream (GET /v2.0/ports/{id}/capture)",
+        "2026-11-22",
+    ),
+    Extension(
         "polyport-storm-guard",
         "Storm Guard",
         "Ports that close a loop (polyport:quarantined), and limits of floods (polyport:storm_guard)",

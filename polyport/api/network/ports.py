@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from polyport.api.network.counters import NAME as COUNTERS
+from polyport.api.network.counters import Counters, counters_view
 from polyport.api.network.fields import (
     Address,
     Project,
@@ -24,7 +26,7 @@ from polyport.api.network.fields import (
 from polyport.api.network.lists import FilterValueInvalid, Noun, View, chosen, listed
 from polyport.api.network.storm_guard import StormGuardBody, check_allowed, storm_of, storm_view
 from polyport.context import Context
-from polyport.db.engine import Tx
+from polyport.db.engine import Database, Tx
 from polyport.ids import NetworkId, SecurityGroupId, SubnetId
 from polyport.network import InvalidInput, port_changes, port_rows, ports
 from polyport.network.ipam import WantedIp
@@ -34,7 +36,7 @@ from polyport.network.ports import NewPort, Port, PortGone, PortNotFound
 from polyport.network.tags import checked_tags
 from polyport.policy import PolicyNotAuthorized
 from polyport.web.calls import Call, Query, Reply
-from polyport.web.routes import Write
+from polyport.web.routes import Own, Write
 
 Tag = Annotated[str, Meta(max_length=255)]
 
@@ -99,9 +101,16 @@ def index(call: Call, tx: Tx) -> Reply:
     return listed(call, tx, PORTS)
 
 
-def show(call: Call, tx: Tx) -> Reply:
-    port = ports.get_port(tx, call.context, call.params["id"])
-    return Reply(body={"port": chosen(call, port_view(call.context, port))})
+def showing(counters: Counters) -> Own:
+    """The handler of GET of one port, which asks its host for `counters`."""
+
+    async def show(call: Call, database: Database) -> Reply:
+        port = await database.read(lambda tx: ports.get_port(tx, call.context, call.params["id"]))
+        counted = await counters(port.id) if port.position is not None else None
+        view = {**port_view(call.context, port), COUNTERS: counters_view(counted)}
+        return Reply(body={"port": chosen(call, view)})
+
+    return show
 
 
 def create(call: Call, tx: Tx) -> Reply:

@@ -19,7 +19,7 @@ from polyport.api.network.fields import (
 from polyport.api.network.lists import Noun, View, chosen, constant, listed
 from polyport.api.network.security_group_rules import rule_view
 from polyport.db.engine import Database, Tx
-from polyport.network import security_group_rules, security_groups
+from polyport.network import refusals, security_group_rules, security_groups
 from polyport.network.security_groups import (
     NewSecurityGroup,
     SecurityGroup,
@@ -87,7 +87,9 @@ def delete(call: Call, tx: Tx) -> Reply:
     return Reply(status=204)
 
 
-def group_view(group: SecurityGroup, rules: Sequence[security_group_rules.SecurityGroupRule]) -> View:
+def group_view(
+    group: SecurityGroup, rules: Sequence[security_group_rules.SecurityGroupRule], refused: str | None
+) -> View:
     return {
         "id": group.id,
         "name": group.name,
@@ -97,6 +99,7 @@ def group_view(group: SecurityGroup, rules: Sequence[security_group_rules.Securi
         "stateful": True,
         "shared": False,
         "is_default": group.is_default,
+        "polyport:refused": refused,
         "security_group_rules": [rule_view(rule) for rule in rules],
         "tags": group.tags,
         "revision_number": group.revision_number,
@@ -106,8 +109,9 @@ def group_view(group: SecurityGroup, rules: Sequence[security_group_rules.Securi
 
 
 def _views_of(tx: Tx, groups: Sequence[SecurityGroup]) -> list[View]:
-    rules = security_group_rules.rules_of(tx, [group.id for group in groups])
-    return [group_view(group, rules.get(group.id, ())) for group in groups]
+    ids = [group.id for group in groups]
+    rules, refused = security_group_rules.rules_of(tx, ids), refusals.reasons(tx, ids)
+    return [group_view(group, rules.get(group.id, ()), refused.get(group.id)) for group in groups]
 
 
 def _views(call: Call, tx: Tx, statement: sa.Select[Any]) -> list[View]:

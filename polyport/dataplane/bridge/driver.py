@@ -6,17 +6,19 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifCounters, VifPlan
+from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifPlan
+from polyport.dataplane.bridge.capture import TapCapture, capture
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
+from polyport.dataplane.bridge.drops import counters_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
 from polyport.dataplane.bridge.guard import Guard
 from polyport.dataplane.bridge.ipv6 import Ipv6, Told, told_of
 from polyport.dataplane.bridge.metadata import MetadataServer
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.switch import Listeners, Switch
-from polyport.ids import NetworkId, PortId
-from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of
-from polyport.plan import SecurityGroupPlan
+from polyport.ids import NetworkId, PortId, SecurityGroupId
+from polyport.names import BRIDGE_PREFIX, TAP_PREFIX, bridge_of, tap_of
+from polyport.plan import PortCounters, SecurityGroupPlan
 
 _CHUNK = 32
 """Links brought to their plan before another call gets its turn on the thread."""
@@ -74,8 +76,8 @@ class BridgeDataplane:
             for tap, bridge in taps.items()
         )
 
-    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
-        await self._thread.run(self._switch.ensure_groups, list(groups))
+    async def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> Mapping[SecurityGroupId, str]:
+        return await self._thread.run(self._switch.ensure_groups, list(groups))
 
     async def plug(self, vif: VifPlan) -> int:
         port, lease, told = _checked(vif)
@@ -125,8 +127,16 @@ class BridgeDataplane:
         self._metadata.keep(keep)
         return await self._thread.run(self._switch.sweep, keep)
 
-    async def counters(self, port_id: PortId) -> VifCounters | None:
-        return await self._thread.run(self._switch.counters, port_id)
+    async def counters(self, port_id: PortId) -> PortCounters | None:
+        passed = await self._thread.run(self._switch.passed, port_id)
+        return None if passed is None else counters_of(passed, await self._switch.drops.of(tap_of(port_id)))
+
+    async def capture(self, port_id: PortId, snaplen: int) -> TapCapture | None:
+        def undo(opened: TapCapture | None) -> None:
+            if opened is not None:
+                opened.close()
+
+        return await self._thread.run_or_undo(undo, capture, tap_of(port_id), snaplen)
 
     def _answer(self, vif: VifPlan, lease: Lease | None, told: Told | None) -> None:
         """Let a vif that exists be told what its plan says."""

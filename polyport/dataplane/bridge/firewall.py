@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, VifPlan
+from polyport.dataplane.bridge.causes import NUMBERS
 from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, asker_of, mark_of, responder_mac
 from polyport.dataplane.bridge.probe import ETHERTYPE, probe_mac
 from polyport.names import tap_of
@@ -87,6 +88,7 @@ def base_of(config: DataplaneConfig) -> str:
         broadcast_rate=config.broadcast_rate,
         broadcast_burst=config.broadcast_burst,
         sibling_rate=config.sibling_rate,
+        **NUMBERS,
     )
     return f"{text}\nadd chain {TABLE} {_label(text)}\n"
 

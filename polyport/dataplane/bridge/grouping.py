@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _MAPS = {"from_port": "says", "to_port": "hears"}
 
+_REFUSED = "The kernel of the host refused the rules; the log of the host says why."
+
 Combination = tuple[SecurityGroupId, ...]
 
 
@@ -62,6 +64,11 @@ class Grouping:
         """Where the state of connections is found: `bridge` or `inet`."""
         return self._backend.name
 
+    @property
+    def table(self) -> str:
+        """The table of this agent, as nft has it."""
+        return f"bridge {self._table}"
+
     def open(self) -> None:
         self._backend = backend_of(self._nft, self._wanted_backend)
         self._connections.of_zone(0)
@@ -80,22 +87,21 @@ class Grouping:
         self._connections.close()
         self._nft.close()
 
-    def ensure(self, groups: Iterable[SecurityGroupPlan]) -> None:
-        """Have groups as their plans say. One that cannot be had stays as it was and does not stop the others; the
-        first such error is raised in the end."""
+    def ensure(self, groups: Iterable[SecurityGroupPlan]) -> dict[SecurityGroupId, str]:
+        """Have groups as their plans say. One that cannot be had stays as it was and does not stop the others; why, in
+        words for users."""
         changed = [group for group in groups if self._groups.get(group.id) != group]
+        refused: dict[SecurityGroupId, str] = {}
         try:
             self._change(changed)
-            return
-        except (NftError, texts.BadGroup) as error:
-            first = error
-        for group in changed if len(changed) > 1 else ():
-            try:
-                self._change([group])
-            except (NftError, texts.BadGroup) as error:
-                log.error("action=ensure_group group=%s %s", group.id, error)
-                first = error
-        raise first
+        except (NftError, texts.BadGroup):
+            for group in changed:
+                try:
+                    self._change([group])
+                except (NftError, texts.BadGroup) as error:
+                    log.error("action=ensure_group group=%s %s", group.id, error)
+                    refused[group.id] = error.message if isinstance(error, texts.BadGroup) else _REFUSED
+        return refused
 
     def put(self, coming: Sequence[Member], going: Iterable[PortId] = ()) -> None:
         """Have these ports judged by their groups, and those by none: all of it or nothing."""

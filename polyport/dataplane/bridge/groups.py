@@ -18,6 +18,7 @@ from string import Template
 from typing import NamedTuple
 
 from polyport.dataplane import DataplaneError
+from polyport.dataplane.bridge.causes import NUMBERS
 from polyport.dataplane.bridge.network import CONNECTION_BITS
 from polyport.ids import SecurityGroupId
 from polyport.plan import RulePlan, SecurityGroupPlan
@@ -73,6 +74,7 @@ def table_of(backend: Backend, number: int) -> str:
         invalid=backend.invalid,
         from_port=PRIORITIES["from_port"],
         to_port=PRIORITIES["to_port"],
+        **NUMBERS,
     )
 
 
@@ -104,12 +106,16 @@ def combination_chains(table: str, group_ids: Iterable[SecurityGroupId]) -> str:
     ids = sorted(set(group_ids))
     name = combination(ids)
     lines = []
-    for chain, basics, way, counter in (
-        (f"says_{name}", "anybody_says", "out", "drop_from_port"),
-        (f"hears_{name}", "anybody_hears", "in", "drop_to_port"),
+    for chain, basics, way, cause, drop in (
+        (f"says_{name}", "anybody_says", "out", NUMBERS["egress_security_group"], "dropped_from"),
+        (f"hears_{name}", "anybody_hears", "in", NUMBERS["ingress_security_group"], "dropped_to"),
     ):
         lines.append(f"add chain bridge {table} {chain}")
-        rules = [f"jump {basics}", *(f"jump {way}_{digits(each)}" for each in ids), f"counter name {counter} drop"]
+        rules = [
+            f"jump {basics}",
+            *(f"jump {way}_{digits(each)}" for each in ids),
+            f"meta mark set {cause} goto {drop}",
+        ]
         lines += [f"add rule bridge {table} {chain} {rule}" for rule in rules]
     return _lines(lines)
 

@@ -9,8 +9,9 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from typing import NamedTuple
 
-from polyport.dataplane import DataplaneError, VifCounters
+from polyport.dataplane import DataplaneError
 from polyport.dataplane.bridge import rtnetlink
 from polyport.dataplane.bridge.rtnetlink import Route
 from polyport.names import BRIDGE_PREFIX, TAP_PREFIX
@@ -25,6 +26,17 @@ _TUNSETIFF = 0x400454CA
 _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
+
+
+class Passed(NamedTuple):
+    """What has passed a tap since it was made, as the host sees it: `in` is what the guest sent."""
+
+    packets_in: int
+    packets_out: int
+    octets_in: int
+    octets_out: int
+    dropped_out: int
+    """Packets that did not go out, as the guest did not take those before them."""
 
 
 class LinkError(DataplaneError):
@@ -154,23 +166,17 @@ class Links:
             {link.name for link in links if link.name.startswith(BRIDGE_PREFIX)},
         )
 
-    def counters(self, name: str) -> VifCounters | None:
+    def passed(self, name: str) -> Passed | None:
         """What has passed a tap; None where it is not there."""
         index = self.index(name)
         if index is None:
             return None
         try:
-            packets_in, packets_out, octets_in, octets_out = self._route.statistics(index)
+            return Passed(*self._route.statistics(index))
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
             raise LinkError(name=name, reason=error.strerror) from error
-        return VifCounters(
-            received_packets=packets_in,
-            received_bytes=octets_in,
-            sent_packets=packets_out,
-            sent_bytes=octets_out,
-        )
 
     def _index(self, name: str) -> int:
         index = self.index(name)

@@ -102,13 +102,13 @@ class Route:
             if whole:
                 return found
 
-    def statistics(self, index: int) -> tuple[int, int, int, int]:
-        """Packets received and sent, octets received and sent."""
+    def statistics(self, index: int) -> tuple[int, int, int, int, int]:
+        """Packets received and sent, octets received and sent, packets that were not sent for want of room."""
         for _, body in self._ask(RTM_GETLINK, _ACK, _LINK.pack(0, 0, index, 0, 0)):
             for kind, value in attributes(body[_LINK.size :]):
                 if kind == IFLA_STATS64:
-                    packets_in, packets_out, octets_in, octets_out = struct.unpack_from("=QQQQ", value)
-                    return packets_in, packets_out, octets_in, octets_out
+                    packets_in, packets_out, octets_in, octets_out, *_, dropped_out = struct.unpack_from("=8Q", value)
+                    return packets_in, packets_out, octets_in, octets_out, dropped_out
         raise OSError(f"the kernel tells no statistics of link {index}")
 
     def _ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:

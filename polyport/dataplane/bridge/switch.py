@@ -17,15 +17,16 @@ from socket import socket
 from typing import NamedTuple
 
 from polyport.config import DataplaneConfig
-from polyport.dataplane import VifCounters, VifPlan
+from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge import dhcp_listener, metadata
-from polyport.dataplane.bridge.firewall import Element, Port, wishes_of
+from polyport.dataplane.bridge.drops import Drops
+from polyport.dataplane.bridge.firewall import TABLE, Element, Port, wishes_of
 from polyport.dataplane.bridge.grouping import Grouping
 from polyport.dataplane.bridge.members import member_of
-from polyport.dataplane.bridge.netlink import Links, NoSuchLink
+from polyport.dataplane.bridge.netlink import Links, NoSuchLink, Passed
 from polyport.dataplane.bridge.network import RESPONDER_ADDRESS, responder_mac
 from polyport.dataplane.bridge.ruleset import Ruleset
-from polyport.ids import NetworkId, PortId, ServerId
+from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
 from polyport.names import bridge_of, tap_of
 from polyport.plan import SecurityGroupPlan
 
@@ -77,6 +78,8 @@ class Switch:
             self._grouping = Grouping(self._config)
             undo.callback(self._grouping.close)
             self._grouping.open()
+            self.drops = Drops((TABLE, self._grouping.table))
+            undo.callback(self.drops.close)
             for tap, bridge in self._links.vifs().items():
                 if bridge is not None:
                     self._taps.setdefault(bridge, set()).add(tap)
@@ -88,6 +91,7 @@ class Switch:
         return self._grouping.backend
 
     def close(self) -> None:
+        self.drops.close()
         self._grouping.close()
         self._ruleset.close()
         self._links.close()
@@ -101,6 +105,8 @@ class Switch:
         vif = port.vif
         port_id = vif.nic.port_id
         tap, bridge = tap_of(port_id), bridge_of(vif.network.id)
+        if port_id in self._ports:
+            self.drops.forget([tap])
         with ExitStack() as undo:
             # Rules come first, so that a tap is never on a bridge without them.
             undo.callback(self._write, drop=[port_id])
@@ -114,8 +120,8 @@ class Switch:
             undo.pop_all()
         return descriptor
 
-    def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> None:
-        self._grouping.ensure(groups)
+    def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> dict[SecurityGroupId, str]:
+        return self._grouping.ensure(groups)
 
     def guard(self, ports: Iterable[Port]) -> list[Port]:
         """Bring the rules of those vifs that exist to their plan, all in one transaction; the vifs that exist."""
@@ -137,6 +143,7 @@ class Switch:
         tap = tap_of(port_id)
         self._links.delete(tap)
         self._write(drop=[port_id])
+        self.drops.forget([tap])
         self._leave(tap)
 
     def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
@@ -155,10 +162,11 @@ class Switch:
             self._silence(bridge)
         self._ruleset.settle(taps)
         self._grouping.settle(taps)
+        self.drops.keep(found_taps.keys() & taps)
         return tuple(sorted(doomed))
 
-    def counters(self, port_id: PortId) -> VifCounters | None:
-        return self._links.counters(tap_of(port_id))
+    def passed(self, port_id: PortId) -> Passed | None:
+        return self._links.passed(tap_of(port_id))
 
     def _write(self, put: Iterable[Port] = (), drop: Iterable[PortId] = ()) -> None:
         """Change the rules of these ports and of their siblings: all of it or nothing."""

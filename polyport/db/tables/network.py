@@ -187,6 +187,19 @@ security_group_rules = sa.Table(
     sa.Column("updated_at", sa.String(26), nullable=False),
 )
 
+group_refusals = sa.Table(
+    "security_group_refusals",  # groups that a host has not in force as they are
+    metadata,
+    sa.Column(
+        "security_group_id",
+        sa.String(36),
+        sa.ForeignKey("security_groups.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("host", sa.String(255), primary_key=True),
+    sa.Column("reason", sa.String(255), nullable=False),
+)
+
 group_bindings = sa.Table(
     "security_group_bindings",
     metadata,
