@@ -33,9 +33,10 @@ def mark_of(network_id: NetworkId) -> int:
 def asker_of(port_id: PortId) -> int:
     """The packet mark by which a connection to the metadata service tells the port it came in by; never 0.
 
-    Two ports may share one (28 bits of their ids count): who reads it has to look whether it is one port's alone.
+    It is the end of what the tap is named by, in which ports that were made together differ. Others may share one (28
+    bits of their ids count): who reads it has to look whether it is one port's alone.
     """
-    number = int(port_id.replace("-", "")[:7], 16) or 1
+    number = int(port_id.replace("-", "")[3:10], 16) or 1
     return number << CONNECTION_BITS
 
 
