@@ -115,8 +115,11 @@ def rebuild(tx: Tx, context: Context, server: Server, wanted: Rebuild) -> None:
 
 
 def lock(tx: Tx, context: Context, server: Server, reason: str | None) -> None:
-    """Keep everybody but administrators from changing the server."""
+    """Keep everybody but administrators from changing the server. What is locked already stays as it is for its owner,
+    who could open an administrator's lock otherwise by locking anew."""
     by = "owner" if server.project_id == context.project_id else "admin"
+    if server.locked and by == "owner":
+        return
     servers.write_server(tx, server.id, {"locked": True, "locked_by": by, "locked_reason": reason})
     history.record_action(tx, context, [server.id], "lock", event="api_lock", waits=False)
 

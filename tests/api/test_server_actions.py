@@ -176,6 +176,15 @@ async def test_locks(client: Client, admin: Client) -> None:
     assert (await client.delete(f"/compute/servers/{server_id}")).status_code == 204
 
 
+async def test_locking_anew_does_not_open_the_lock_of_an_administrator(client: Client, admin: Client) -> None:
+    server_id = (await make_server(client))["id"]
+    await act(admin, server_id, {"lock": {"locked_reason": "under investigation"}}, "2.73")
+    assert (await act(client, server_id, {"lock": {"locked_reason": "mine"}}, "2.73")).status_code == 202
+    shown = (await client.get(f"/compute/servers/{server_id}", "2.73")).json()["server"]
+    assert shown["locked_reason"] == "under investigation"
+    assert (await act(client, server_id, {"unlock": None})).status_code == 403
+
+
 async def test_an_administrator_sets_a_state(client: Client, admin: Client) -> None:
     server_id = (await make_server(client))["id"]
     assert (await act(client, server_id, {"os-resetState": {"state": "error"}})).status_code == 403
