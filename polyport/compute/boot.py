@@ -111,7 +111,7 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     flavor = _flavor(tx, context, wanted.flavor_id)
     image = boot_image(tx, context, wanted.image_id, flavor)
     key = key_kept(tx, context, wanted.key_name)
-    zone, named = placement.zone_of(wanted.availability_zone)
+    zone, named = placement.zone_of(context, wanted.availability_zone)
     quota = quotas.quota_of(tx, context.project_id)
     check_metadata(quota.limits, wanted.metadata)
     group = placement.group_of(tx, context, wanted.scheduler_hints)

@@ -9,6 +9,7 @@ from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.errors import Invalid, NotFound
 from polyport.ids import HostName
+from polyport.policy import PolicyNotAuthorized
 
 ZONE = "nova"
 """The one availability zone there is."""
@@ -26,12 +27,15 @@ class GroupFull(scheduler.NoValidHost):
     """No valid host was found. Server group {group_id} wants its servers on different hosts, and each has one."""
 
 
-def zone_of(text: str | None) -> tuple[str, str | None]:
-    """`zone`, `zone:host` or `zone:host:node` -> the zone, and the host if one is named."""
+def zone_of(context: Context, text: str | None) -> tuple[str, str | None]:
+    """`zone`, `zone:host` or `zone:host:node` -> the zone, and the host if one is named. Raises `ZoneMissing`, and
+    `PolicyNotAuthorized` where others than administrators name a host."""
     zone, _, rest = (text or ZONE).partition(":")
     if (zone or ZONE) != ZONE:
         raise ZoneMissing
     host, _, node = rest.partition(":")
+    if (host or node) and not context.is_admin:
+        raise PolicyNotAuthorized(action="os_compute_api:servers:create:forced_host")
     return ZONE, host or node or None
 
 

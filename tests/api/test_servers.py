@@ -157,7 +157,7 @@ BAD = [
     {"user_data": 5},
     {"config_drive": "maybe"},
     {"availability_zone": "moon"},
-    {"availability_zone": "nova:no-such-host"},
+    {"availability_zone": "moon:host"},
     {"accessIPv4": "1.2.3"},
     {"accessIPv4": "2001:db8::1"},
     {"accessIPv6": "1.2.3.4"},
@@ -233,7 +233,10 @@ async def test_only_administrators_choose_a_host(client: Client, admin: Client) 
     shown = (await admin.get(f"/compute/servers/{made.json()['server']['id']}")).json()["server"]
     assert shown["OS-EXT-SRV-ATTR:host"] == host
     assert (await boot(admin, "none", host="elsewhere")).status_code == 400
-    assert (await boot(client, "none", availability_zone=f"nova:{host}")).status_code == 202
+    for zone in (f"nova:{host}", f"nova::{host}", "nova:elsewhere"):
+        assert (await boot(client, "none", availability_zone=zone)).status_code == 403
+    assert (await boot(admin, "none", availability_zone=f"nova:{host}")).status_code == 202
+    assert (await boot(admin, "none", availability_zone="nova:elsewhere")).status_code == 400
 
 
 async def test_a_server_is_changed(client: Client) -> None:
