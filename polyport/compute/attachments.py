@@ -7,6 +7,8 @@ the guest will not let one go) the wish stands: the port stays DOWN, the server'
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from polyport.compute import boot, history, nics, servers, states, wanted_nics
 from polyport.compute.nics import NewNic, Nic
 from polyport.compute.servers import Server
@@ -14,7 +16,7 @@ from polyport.compute.wanted_nics import WantedNic
 from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.errors import Conflict, Invalid, NotFound, PolyportError
-from polyport.ids import ServerId
+from polyport.ids import ProjectId, ServerId
 from polyport.network import ports
 
 
@@ -36,16 +38,20 @@ _ATTACH_KINDS: Mapping[type[PolyportError], type[PolyportError]] = {
 
 
 def attach(tx: Tx, context: Context, server: Server, wanted: WantedNic) -> Nic:
-    """Give a server one more NIC, in the slot above the highest in use. Raises what is in the way."""
+    """Give a server one more NIC, in the slot above the highest in use. Raises what is in the way.
+
+    Whoever asks, an administrator for one: port, quota and default security group are those of the server's project.
+    """
     servers.check_lock(context, server)
     states.check("attach_interface", server.id, server.state)
     slot = nics.next_slot(tx, server.id, slots=server.nic_slots, vcpus=server.vcpus)
     zone = server.availability_zone
+    owner = replace(context, project_id=ProjectId(server.project_id))
     try:
-        entry = wanted_nics.resolve_one(tx, context, wanted)
+        entry = wanted_nics.resolve_one(tx, owner, wanted)
         if entry.port is None:
             new = boot.new_port(entry, server.id, slot, None, zone, server.host)
-            port_id = wanted_nics.create_ports(tx, context, [new], [""])[0].id
+            port_id = wanted_nics.create_ports(tx, owner, [new], [""])[0].id
         else:
             port_id = entry.port.id
             wanted_nics.bind_ports(tx, {port_id: slot}, server_id=server.id, zone=zone, host=server.host, at=[""])

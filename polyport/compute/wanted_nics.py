@@ -30,6 +30,10 @@ class PortMissing(Invalid):
     """Port id {port_id} could not be found.{at}"""
 
 
+class PortNotUsable(Invalid):
+    """Port {port_id} is not usable: it is another project's than the server.{at}"""
+
+
 class PortTaken(Conflict):
     """Port {port_id} is still in use.{at}"""
 
@@ -228,6 +232,8 @@ def _ports_of(tx: Tx, context: Context, wanted: Sequence[WantedNic], at: Sequenc
         port = found.get(PortId(entry.port_id))
         if port is None or (port.project_id != context.project_id and not context.is_admin):
             raise PortMissing(port_id=entry.port_id, at=place)
+        if port.project_id != context.project_id:
+            raise PortNotUsable(port_id=entry.port_id, at=place)
         if port.device_id:
             raise PortTaken(port_id=entry.port_id, at=place)
     return {port.id: port for port in found.values()}

@@ -216,6 +216,27 @@ async def test_at_the_same_time(client: Client) -> None:
     assert len(await settled(client, server["id"])) == 8
 
 
+async def test_what_an_administrator_attaches_is_the_projects(client: Client, other: Client, admin: Client) -> None:
+    server = await make_server(client, nics=1)
+    path = f"/compute/servers/{server['id']}/os-interface"
+    answer = await admin.post(path, {"interfaceAttachment": {}})
+    assert answer.status_code == 200, answer.text
+    port_id = answer.json()["interfaceAttachment"]["port_id"]
+    port = (await client.get(f"/network/ports/{port_id}")).json()["port"]
+    assert port["project_id"] == client.project_id
+    groups = (await client.get(f"/compute/servers/{server['id']}/os-security-groups")).json()["security_groups"]
+    assert [(group["name"], group["tenant_id"]) for group in groups] == [("default", client.project_id)]
+
+    network = await make_network(other, "theirs", "10.9.0.0/24")
+    theirs = await other.made("/network/ports", {"port": {"network_id": network}})
+    before = await ports_of(client, server["id"])
+    refused = await admin.post(path, {"interfaceAttachment": {"port_id": theirs["id"]}})
+    assert refused.status_code == 400, refused.text
+    assert f"Port {theirs['id']} is not usable" in refused.json()["badRequest"]["message"]
+    assert (await client.post(path, {"interfaceAttachment": {"port_id": theirs["id"]}})).status_code == 404
+    assert await ports_of(client, server["id"]) == before
+
+
 async def test_an_administrator_takes_a_port_away(client: Client, admin: Client) -> None:
     server = await make_server(client, nics=3)
     order = await ports_of(client, server["id"])
