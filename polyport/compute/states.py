@@ -97,7 +97,6 @@ RULES: Mapping[str, Rule] = {
     "detach_interface": Rule(states=SETTLED),
     "update_instance_metadata": Rule(states=SETTLED),
     "delete_instance_metadata": Rule(states=SETTLED),
-    "update_tags": Rule(states=SETTLED | {ERROR}),
     # States that no server here ever is in: these requests are refused as OpenStack refuses them for every other state.
     "resume": Rule(states=_in("suspended")),
     "unshelve": Rule(states=_in("shelved", "shelved_offloaded")),

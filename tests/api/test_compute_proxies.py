@@ -93,3 +93,22 @@ async def test_a_server_joins_and_leaves_a_group_with_all_its_ports(client: Clie
     assert await act("addSecurityGroup", 5) == 400
     assert (await other.post(f"{path}/action", {"addSecurityGroup": {"name": "default"}})).status_code == 404
     assert await names() == ["web"]
+
+
+async def test_groups_of_other_projects_are_left_out_of_a_servers(client: Client, admin: Client) -> None:
+    server = await make_server(client, nics=1)
+    path = f"/compute/servers/{server['id']}"
+    group = await admin.made("/network/security-groups", {"security_group": {"name": "inspection"}})
+    answer = await admin.post(f"{path}/action", {"addSecurityGroup": {"name": group["id"]}})
+    assert answer.status_code == 202, answer.text
+    shown = (await client.get(f"{path}/os-security-groups")).json()["security_groups"]
+    assert [each["name"] for each in shown] == ["default"]
+    shown = (await admin.get(f"{path}/os-security-groups")).json()["security_groups"]
+    assert [each["name"] for each in shown] == ["default", "inspection"]
+
+
+@pytest.mark.parametrize("what", ["tags", "os-volume_attachments", "os-security-groups", "os-interface", "metadata"])
+async def test_a_server_that_is_none_is_named_in_the_clients_words(client: Client, what: str) -> None:
+    answer = await client.get(f"/compute/servers/vnf1/{what}", "2.60")
+    assert answer.status_code == 404
+    assert answer.json()["itemNotFound"]["message"] == "Instance vnf1 could not be found."

@@ -13,7 +13,8 @@ from polyport.api.compute.microversions import (
 )
 from polyport.api.compute.server_lists import time_of
 from polyport.api.compute.server_views import host_id_view
-from polyport.compute import history, servers
+from polyport.api.compute.servers import the_server
+from polyport.compute import history
 from polyport.compute.history import Action, Event
 from polyport.compute.servers import Server
 from polyport.db.engine import Tx
@@ -31,7 +32,7 @@ class MarkerNotFound(Invalid):
 
 
 def list_actions(call: Call, tx: Tx) -> Reply:
-    server = _server(call, tx)
+    server = the_server(call, tx, deleted=call.version in ACTIONS_OF_DELETED)
     if call.version not in ACTIONS_PAGING:
         found = history.list_actions(tx, server.id)
         return Reply(body={"instanceActions": [action_view(call, action) for action in found]})
@@ -59,7 +60,7 @@ def list_actions(call: Call, tx: Tx) -> Reply:
 
 
 def show(call: Call, tx: Tx) -> Reply:
-    server = _server(call, tx)
+    server = the_server(call, tx, deleted=call.version in ACTIONS_OF_DELETED)
     action = history.read_action(tx, server.id, call.params["request_id"])
     view = action_view(call, action)
     if call.context.is_admin or call.version in ACTION_EVENTS_FOR_ALL:
@@ -98,14 +99,6 @@ def event_view(call: Call, server: Server, event: Event) -> dict[str, Any]:
     if call.version in ACTION_EVENT_DETAILS:
         view["details"] = event.details
     return view
-
-
-def _server(call: Call, tx: Tx) -> Server:
-    deleted = call.version in ACTIONS_OF_DELETED
-    try:
-        return servers.read_server(tx, call.context, call.uuid("server_id"), deleted=deleted)
-    except servers.ServerNotFound as error:
-        raise servers.ServerNotFound(server_id=call.params["server_id"][:100]) from error
 
 
 ROUTES = (

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polyport.api.compute.microversions import PROXIES, during
-from polyport.compute import nics, servers
+from polyport.api.compute.servers import the_server
+from polyport.compute import nics
 from polyport.db.engine import Tx
 from polyport.ids import SecurityGroupId
 from polyport.network import security_groups
@@ -29,12 +30,13 @@ def show(call: Call, tx: Tx) -> Reply:
 
 
 def list_of_server(call: Call, tx: Tx) -> Reply:
-    """The groups of a server's ports, each once."""
-    server = servers.read_server(tx, call.context, call.uuid("server_id"))
+    """The groups of a server's ports, each once; not those of other projects, which only an administrator gives it."""
+    server = the_server(call, tx)
     of_nics = [nics.group_ids(nic.security_groups) for nic in nics.of_server(tx, server.id)]
     ids = list(dict.fromkeys(group_id for group_ids in of_nics for group_id in group_ids))
-    found = [security_groups.get_group(tx, call.context, group_id) for group_id in ids]
-    return Reply(body={"security_groups": _views(tx, found)})
+    statement = security_groups.select_groups(call.context).where(COLUMNS["id"].in_(ids))
+    found = {group.id: group for group in security_groups.read_groups(tx, statement)}
+    return Reply(body={"security_groups": _views(tx, [found[group_id] for group_id in ids if group_id in found])})
 
 
 def _views(tx: Tx, found: Sequence[SecurityGroup]) -> list[dict[str, Any]]:

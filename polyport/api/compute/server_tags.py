@@ -6,6 +6,8 @@ from urllib.parse import quote
 from msgspec import Meta, Struct
 
 from polyport.api.compute.microversions import SERVER_TAGS, during
+from polyport.api.compute.server_bodies import MOST_TAGS, Tag
+from polyport.api.compute.servers import the_server
 from polyport.compute import servers, states
 from polyport.compute.servers import Server
 from polyport.db.engine import Tx
@@ -15,9 +17,6 @@ from polyport.web.bodies import convert
 from polyport.web.calls import Call, Reply
 from polyport.web.routes import delete, get, put
 
-MOST_TAGS = 50
-
-Tag: TypeAlias = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^,/\x00]*\Z")]
 Tags: TypeAlias = Annotated[list[Tag], Meta(max_length=MOST_TAGS)]
 
 
@@ -34,23 +33,23 @@ class ReplaceTags(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def list_tags(call: Call, tx: Tx) -> Reply:
-    return Reply(body={"tags": _server(call, tx).tag_list()})
+    return Reply(body={"tags": the_server(call, tx).tag_list()})
 
 
 def check(call: Call, tx: Tx) -> Reply:
-    _having(call, _server(call, tx))
+    _having(call, the_server(call, tx))
     return Reply(status=204)
 
 
 def replace_all(call: Call, tx: Tx) -> Reply:
     tags = list(dict.fromkeys(call.decode(ReplaceTags).tags))
-    _write(tx, _server(call, tx), tags)
+    _write(tx, the_server(call, tx), tags)
     return Reply(body={"tags": tags})
 
 
 def add(call: Call, tx: Tx) -> Reply:
     tag = convert(call.params["tag"], Tag, "tag")
-    server = _server(call, tx)
+    server = the_server(call, tx)
     tags = server.tag_list()
     if tag in tags:
         return Reply(status=204)
@@ -62,19 +61,15 @@ def add(call: Call, tx: Tx) -> Reply:
 
 
 def remove(call: Call, tx: Tx) -> Reply:
-    server = _server(call, tx)
+    server = the_server(call, tx)
     _having(call, server)
     _write(tx, server, [tag for tag in server.tag_list() if tag != call.params["tag"]])
     return Reply(status=204)
 
 
 def remove_all(call: Call, tx: Tx) -> Reply:
-    _write(tx, _server(call, tx), [])
+    _write(tx, the_server(call, tx), [])
     return Reply(status=204)
-
-
-def _server(call: Call, tx: Tx) -> Server:
-    return servers.read_server(tx, call.context, call.uuid("server_id"))
 
 
 def _having(call: Call, server: Server) -> None:

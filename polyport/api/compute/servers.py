@@ -51,10 +51,11 @@ def show_topology(call: Call, tx: Tx) -> Reply:
     return Reply(body={"nodes": [], "pagesize_kb": None})
 
 
-def the_server(call: Call, tx: Tx) -> Server:
-    """The server the path names. Raises `ServerNotFound` in the client's own words."""
+def the_server(call: Call, tx: Tx, *, deleted: bool = False) -> Server:
+    """The server the path names; with `deleted` also one that is no more. Raises `ServerNotFound` in the client's own
+    words."""
     try:
-        return servers.read_server(tx, call.context, call.uuid("server_id"))
+        return servers.read_server(tx, call.context, call.uuid("server_id"), deleted=deleted)
     except servers.ServerNotFound as error:
         raise servers.ServerNotFound(server_id=call.params["server_id"][:100]) from error
 

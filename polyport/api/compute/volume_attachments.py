@@ -1,6 +1,6 @@
 """`/servers/{id}/os-volume_attachments`: clients ask for them when they show or detach; there are no volumes."""
 
-from polyport.compute import servers
+from polyport.api.compute.servers import the_server
 from polyport.db.engine import Tx
 from polyport.errors import NotFound
 from polyport.policy import reader
@@ -13,12 +13,12 @@ class VolumeNotAttached(NotFound):
 
 
 def list_attachments(call: Call, tx: Tx) -> Reply:
-    servers.read_server(tx, call.context, call.uuid("server_id"))
+    the_server(call, tx)
     return Reply(body={"volumeAttachments": []})
 
 
 def show(call: Call, tx: Tx) -> Reply:
-    server = servers.read_server(tx, call.context, call.uuid("server_id"))
+    server = the_server(call, tx)
     raise VolumeNotAttached(volume_id=call.params["volume_id"], server_id=server.id)
 
 
