@@ -107,7 +107,7 @@ def _certificate_fingerprint(text: str) -> str:
 
     try:
         der = x509.load_pem_x509_certificate(text.encode()).public_bytes(Encoding.DER)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise InvalidPublicKey(reason="failed to generate X509 fingerprint") from error
     return _pairs(hashlib.sha1(der, usedforsecurity=False).hexdigest())
 

@@ -1,5 +1,7 @@
 """Key pairs: imported, made, listed, and whose they are."""
 
+import base64
+
 import pytest
 
 from tests.api.client import Client, TestCloud
@@ -93,6 +95,27 @@ async def test_a_certificate_is_a_key_too(client: Client) -> None:
     assert (await client.post("/compute/os-keypairs", wrong, "2.2")).status_code == 400
     swapped = {"keypair": {"name": "wrong", "public_key": made["public_key"]}}
     assert (await client.post("/compute/os-keypairs", swapped, "2.2")).status_code == 400
+
+
+async def test_a_certificate_of_no_known_version_is_refused(client: Client) -> None:
+    body = {"keypair": {"name": "made", "type": "x509"}}
+    made = await client.made("/compute/os-keypairs", body, "2.2")
+    lines = made["public_key"].strip().splitlines()
+    der = base64.b64decode("".join(lines[1:-1]))
+    version = bytes.fromhex("a003020102")
+    assert version in der
+    wrong = base64.b64encode(der.replace(version, bytes.fromhex("a003020107"), 1)).decode()
+    key = "\n".join((lines[0], wrong, lines[-1], ""))
+    answer = await client.post("/compute/os-keypairs", {"keypair": {**body["keypair"], "public_key": key}}, "2.2")
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["badRequest"]["message"].startswith("Keypair data is invalid")
+
+
+async def test_a_certificate_has_room_for_its_user(admin: Client) -> None:
+    for user_id, status in (("u" * 64, 201), ("\u00e9" * 40, 400), ("a b", 400)):
+        body = {"keypair": {"name": "made", "type": "x509", "user_id": user_id}}
+        answer = await admin.post("/compute/os-keypairs", body, "2.10")
+        assert answer.status_code == status, answer.text
 
 
 async def test_a_name_is_taken_once(client: Client, other: Client) -> None:

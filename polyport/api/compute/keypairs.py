@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -36,11 +36,15 @@ class MarkerNotFound(Invalid):
     """marker [{marker}] not found"""
 
 
+OneUser: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+\Z")]
+"""The id of a user. A certificate has room for 64 bytes of it."""
+
+
 class KeypairBody(Struct, forbid_unknown_fields=True, kw_only=True):
     name: Name
     public_key: str | UnsetType = UNSET
     type: Annotated[Literal["ssh", "x509"] | UnsetType, only(KEYPAIR_TYPE)] = UNSET
-    user_id: Annotated[Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType, only(KEYPAIR_OF_USER)] = UNSET
+    user_id: Annotated[OneUser | UnsetType, only(KEYPAIR_OF_USER)] = UNSET
 
 
 class CreateKeypair(Struct, forbid_unknown_fields=True, kw_only=True):
