@@ -41,6 +41,10 @@ MOST_SERVERS = 1000
 """Servers in one request."""
 
 
+MOST_NAME, MOST_LABEL = 255, 63
+"""Characters of a name, and of one label of a hostname (RFC 1123)."""
+
+
 class FlavorMissing(Invalid):
     """Flavor {flavor_id} could not be found."""
 
@@ -53,8 +57,16 @@ class TooMuchMetadata(OverQuota):
     """Maximum number of metadata items exceeds {most}"""
 
 
+class TooManyInGroup(OverQuota):
+    """Quota exceeded, too many servers in group"""
+
+
 class CountsReversed(Invalid):
     """min_count must be <= max_count"""
+
+
+class NumberedTooLong(Invalid):
+    """Invalid {field} '{value}': with the number of its server behind it, it is longer than {most} characters."""
 
 
 class ManyWithPort(Invalid):
@@ -124,6 +136,8 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     ports = sum(entry.port is None for entry in entries)
     each = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram, "port": ports}
     count = _count(quota, wanted, each)
+    if group is not None:
+        _check_members(quota.limits, len(group.members) + count)
     _charge(tx, context, {resource: count * amount for resource, amount in each.items()}, quota)
     host = placement.host_for(tx, flavor, count, wanted.host or named, group)
     hosts.promise(tx, host, vcpus=count * flavor.vcpus, memory_mb=count * flavor.ram)
@@ -201,6 +215,12 @@ def _count(quota: Quota, wanted: NewServer, each: Mapping[str, int]) -> int:
     return max(count, wanted.min_count)
 
 
+def _check_members(limits: Mapping[str, int], count: int) -> None:
+    most = limits.get("server_group_members", quotas.UNLIMITED)
+    if most != quotas.UNLIMITED and count > most:
+        raise TooManyInGroup
+
+
 def _charge(tx: Tx, context: Context, amounts: Mapping[str, int], quota: Quota) -> None:
     try:
         quotas.charge(tx, context.project_id, amounts, quota)
@@ -274,17 +294,19 @@ def flavor_kept(flavor: Flavor) -> dict[str, object]:
 
 
 def _own(wanted: NewServer, made: Made, index: int) -> dict[str, object]:
-    """What each server of a request has for itself."""
+    """What each server of a request has for itself. Raises `NumberedTooLong`."""
     server_id = made.server_ids[index]
-    many = len(made.server_ids) > 1
-    name = f"{wanted.name}-{index + 1}" if many else wanted.name
-    hostname = wanted.hostname
-    if hostname is not None and many:
-        hostname = f"{hostname}-{index + 1}"
+    number = f"-{index + 1}" if len(made.server_ids) > 1 else ""
+    name = wanted.name + number
+    if len(name) > MOST_NAME:
+        raise NumberedTooLong(field="name", value=wanted.name, most=MOST_NAME)
+    hostname = hostname_of(name, server_id) if wanted.hostname is None else wanted.hostname + number
+    if len(hostname) > MOST_NAME or len(hostname.rpartition(".")[2]) > MOST_LABEL:
+        raise NumberedTooLong(field="hostname", value=wanted.hostname, most=MOST_LABEL)
     return {
         "id": server_id,
         "name": name,
-        "hostname": hostname or hostname_of(name, server_id),
+        "hostname": hostname,
         "launch_index": index,
     }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.boots import image_of
 from tests.api.client import Client
 
 
@@ -100,3 +101,19 @@ async def test_there_is_a_limit_and_deleting_gives_back(client: Client, admin: C
     assert refused.json()["forbidden"]["message"] == "Quota exceeded, too many server groups."
     await client.delete(f"/compute/os-server-groups/{made['id']}")
     await client.made("/compute/os-server-groups", group("affinity"))
+
+
+async def test_a_group_has_no_more_members_than_the_quota_says(client: Client, admin: Client) -> None:
+    await admin.put(f"/compute/os-quota-sets/{client.project_id}", {"quota_set": {"server_group_members": 2}})
+    made = await client.made("/compute/os-server-groups", group("affinity"))
+    server = {"name": "vnf", "flavorRef": "42", "imageRef": await image_of(client), "networks": "none"}
+    body = {"server": {**server, "min_count": 2}, "os:scheduler_hints": {"group": made["id"]}}
+    assert (await client.post("/compute/servers", body, "2.60")).status_code == 202
+    body["server"]["min_count"] = 1
+    refused = await client.post("/compute/servers", body, "2.60")
+    assert refused.status_code == 403
+    assert refused.json()["forbidden"]["message"] == "Quota exceeded, too many servers in group"
+    members = (await client.get(f"/compute/os-server-groups/{made['id']}")).json()["server_group"]["members"]
+    assert len(members) == 2
+    assert (await client.delete(f"/compute/servers/{members[0]}")).status_code == 204
+    assert (await client.post("/compute/servers", body, "2.60")).status_code == 202

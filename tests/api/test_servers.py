@@ -207,6 +207,19 @@ async def test_a_bad_body_is_refused_and_names_the_field(client: Client, change:
     assert await nothing_left(client)
 
 
+@pytest.mark.parametrize(("field", "most"), [("name", 255), ("hostname", 63)])
+async def test_names_of_many_have_room_for_their_numbers(client: Client, field: str, most: int) -> None:
+    fits = await boot(client, "none", min_count=2, **{field: "x" * (most - 2)})
+    assert fits.status_code == 202, fits.text
+    key = {"name": "name", "hostname": "OS-EXT-SRV-ATTR:hostname"}[field]
+    made = (await client.get("/compute/servers/detail", "2.90")).json()["servers"]
+    assert sorted(server[key] for server in made) == ["x" * (most - 2) + number for number in ("-1", "-2")]
+    refused = await boot(client, "none", min_count=2, **{field: "x" * (most - 1)})
+    assert refused.status_code == 400
+    assert refused.json()["badRequest"]["message"].startswith(f"Invalid {field} 'xxx")
+    assert len((await client.get("/compute/servers")).json()["servers"]) == 2
+
+
 async def test_too_much_metadata_is_over_the_limit(client: Client) -> None:
     answer = await boot(client, "none", metadata={str(at): "x" for at in range(129)})
     assert answer.status_code == 403
