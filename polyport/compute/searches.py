@@ -1,7 +1,7 @@
 """Looking for servers: what a caller filters by becomes one statement. Regular expressions are matched here, not in
 the database, over names and addresses alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -149,7 +149,7 @@ def _has_tag(tag: str) -> sa.ColumnElement[bool]:
 
 def _having_address(tx: Tx, found: sa.Select[Any], expression: str, version: int) -> list[str]:
     """Which of these servers have an address that begins as the expression says."""
-    begins: Callable[[str], bool] = patterns.matcher(f"^{expression}" if expression[:1] != "^" else expression)
+    begins = patterns.matcher(expression, from_start=True)
     rows: Sequence[Any] = tx.all(
         sa.select(nics.c.server_id, addresses.c.address)
         .join(addresses, addresses.c.port_id == nics.c.port_id)

@@ -77,6 +77,7 @@ async def test_newest_first_and_in_pages(client: Client) -> None:
         ("?ip=10.0.0.5", ["web-2"]),
         ("?ip=0.0.5", []),
         ("?ip=^10.*5$", ["web-2"]),
+        ("?ip=192|0.5", []),
         ("?changes-since=2001-01-01T00:00:00Z", ["DB", "web-2", "web-1"]),
         ("?changes-since=2101-01-01T00:00:00Z", []),
         ("?unknown=5", ["DB", "web-2", "web-1"]),

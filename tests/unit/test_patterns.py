@@ -26,6 +26,11 @@ def test_they_match_as_python_does(expression: str, text: str) -> None:
     assert matcher(expression)(text) == bool(re.search(expression, text, re.IGNORECASE))
 
 
+@given(expressions, st.text(alphabet="abcB1.- ", max_size=10))
+def test_from_the_start_they_match_as_python_does(expression: str, text: str) -> None:
+    assert matcher(expression, from_start=True)(text) == bool(re.match(expression, text, re.IGNORECASE))
+
+
 def test_an_expression_made_to_take_for_ever_does_not() -> None:
     # Trying and going back would take longer than the age of the universe.
     assert not matcher(".*" * 100 + "x")("a" * 255)
