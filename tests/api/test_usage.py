@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.api.boots import image_of
 from tests.api.client import Client
 from tests.api.stock import make_server
 
@@ -52,3 +53,13 @@ async def test_servers_come_in_pages(client: Client) -> None:
 async def test_bad_spans_are_refused(client: Client, query: str) -> None:
     answer = await client.get(f"/compute/os-simple-tenant-usage/{client.project_id}?{query}", "2.40")
     assert answer.status_code == 400
+
+
+async def test_before_pages_all_servers_count(client: Client, admin: Client) -> None:
+    more = {"instances": -1, "cores": -1, "ram": -1}
+    await admin.put(f"/compute/os-quota-sets/{client.project_id}", {"quota_set": more})
+    await make_server(client)
+    body = {"name": "v", "flavorRef": "42", "imageRef": await image_of(client), "networks": "none", "min_count": 1000}
+    await client.made("/compute/servers", {"server": body}, "2.60")
+    path = f"/compute/os-simple-tenant-usage/{client.project_id}?{EVER}"
+    await client.until(path, lambda seen: len(seen.json()["tenant_usage"]["server_usages"]) == 1001)

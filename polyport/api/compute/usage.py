@@ -66,7 +66,7 @@ def _used(
         start,
         stop,
         project_id=project_id,
-        limit=(page.limit if paging else None) or _MOST,
+        limit=(page.limit or _MOST) if paging else None,
         after=ServerId(page.marker) if paging and page.marker else None,
     )
     ids = sorted(used.id for servers in found.values() for used in servers)
