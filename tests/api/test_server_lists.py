@@ -132,6 +132,14 @@ async def test_bad_queries_are_refused(client: Client, query: str, version: str 
     assert (await client.get(f"/compute/servers/detail{query}", version)).status_code == 400
 
 
+@pytest.mark.parametrize("key", ["host", "node", "launched_on"])
+async def test_only_administrators_sort_by_host(client: Client, admin: Client, key: str) -> None:
+    refused = await client.get(f"/compute/servers?sort_key=display_name&sort_key={key}")
+    assert refused.status_code == 403
+    assert refused.json()["forbidden"]["message"] == f"Only administrators can sort servers by {key}"
+    assert await names(admin, f"?sort_key={key}") == []
+
+
 async def test_each_project_sees_its_own(client: Client, other: Client, admin: Client) -> None:
     await three(client)
     assert await names(other) == []

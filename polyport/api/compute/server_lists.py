@@ -75,6 +75,8 @@ _WITHOUT_MEANING = frozenset(
     )
 )
 """Names OpenStack knows too; nothing here differs in them, or they were never more than accepted."""
+_OF_HOSTS = ("host", "launched_on", "node")
+"""What servers are sorted by for administrators alone: the names of hosts are theirs to know."""
 _NEWEST_FIRST = (("created_at", True),)
 _KNOWN = (
     *sorted(_FOR_ALL | _SINCE_2_83 | _TAGS | _PAGING | _COLUMNS.keys() | _INTEGERS.keys() | _FLAGS.keys()),
@@ -89,6 +91,10 @@ class StatusInvalid(Invalid):
 
 class OnlyAdministrators(PolicyNotAuthorized):
     """Only administrators may list deleted instances"""
+
+
+class OnlyAdministratorsSort(PolicyNotAuthorized):
+    """Only administrators can sort servers by {key}"""
 
 
 class MarkerNotFound(Invalid):
@@ -137,6 +143,9 @@ def _found(call: Call, tx: Tx) -> tuple[list[Server], Page]:
 def _page(call: Call) -> Page:
     keys = [key for key in searches.COLUMNS if key != "locked" or call.version in LOCKED_SEARCH]
     page = page_of(call.query, keys, _NEWEST_FIRST, MOST)
+    for key, _ in page.sorts:
+        if key in _OF_HOSTS and not call.context.is_admin:
+            raise OnlyAdministratorsSort(key=key)
     if call.query.all("sort_key") and not call.query.all("sort_dir"):
         page = msgspec.structs.replace(page, sorts=tuple((name, True) for name, _ in page.sorts))
     return msgspec.structs.replace(page, limit=MOST if page.limit is None else page.limit, reverse=False)
