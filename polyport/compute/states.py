@@ -64,7 +64,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     """When an action is allowed and what it makes of a server; a field that is None stays as it is."""
 
     states: frozenset[str]
-    tasks: frozenset[str | None] = frozenset((None,))
+    tasks: frozenset[str | None] | None = frozenset((None,))
+    """Under which tasks; None is any."""
     task: str | None = None
     wanted: Wanted | None = None
     starts: bool = False
@@ -95,8 +96,8 @@ RULES: Mapping[str, Rule] = {
     "unpause": Rule(states=_in(PAUSED), task=UNPAUSING, wanted="running"),
     "attach_interface": Rule(states=SETTLED),
     "detach_interface": Rule(states=SETTLED),
-    "update_instance_metadata": Rule(states=SETTLED),
-    "delete_instance_metadata": Rule(states=SETTLED),
+    "update_instance_metadata": Rule(states=SETTLED, tasks=None),
+    "delete_instance_metadata": Rule(states=SETTLED, tasks=None),
     # States that no server here ever is in: these requests are refused as OpenStack refuses them for every other state.
     "resume": Rule(states=_in("suspended")),
     "unshelve": Rule(states=_in("shelved", "shelved_offloaded")),
@@ -114,7 +115,7 @@ def check(action: str, server_id: str, state: State) -> Rule:
     shown = _SHOWN.get(action, action)
     if state.vm_state not in rule.states:
         raise InvalidState(action=shown, server_id=server_id, attribute="vm_state", state=state.vm_state)
-    if state.task_state not in rule.tasks:
+    if rule.tasks is not None and state.task_state not in rule.tasks:
         raise InvalidState(action=shown, server_id=server_id, attribute="task_state", state=state.task_state)
     return rule
 
@@ -154,8 +155,6 @@ def settle(state: State, *, current: bool, power: str, boot: int, error: bool) -
         return Settled(state=_with(state, state.vm_state, state.task_state, seen, state.wanted))
     started = boot >= state.boot
     if error:
-        if state.wanted == "stopped" and runs:
-            return Settled(state=_with(state, _by_power(power), None, seen, state.wanted), done=True)
         if state.wanted == "stopped" or (runs and started):
             return Settled(state=_with(state, _by_power(power), None, seen, state.wanted), done=True)
         return Settled(state=_with(state, ERROR, None, seen, state.wanted), failed=True, done=True)

@@ -6,6 +6,9 @@ import pytest
 
 from tests.api.client import Client
 from tests.api.stock import make_server
+from tests.api.test_plans import Host, boot, host, seen
+
+__all__ = ["host"]
 
 NOWHERE = "9d1d6e0a-3b54-4f8b-a0b0-00000000dead"
 
@@ -26,6 +29,20 @@ async def test_items_come_change_and_go(client: Client) -> None:
     assert (await client.put(path, {"metadata": {"x": "y"}})).json() == {"metadata": {"x": "y"}}
     shown = (await client.get(f"/compute/servers/{server['id']}")).json()["server"]
     assert shown["metadata"] == {"x": "y"}
+
+
+async def test_items_change_while_a_task_is_under_way(client: Client, host: Host) -> None:
+    server_id = await boot(client)
+    await host.report(await host.one())
+    path = f"/compute/servers/{server_id}"
+    assert (await client.post(f"{path}/action", {"reboot": {"type": "SOFT"}})).status_code == 202
+    asked = await host.one()
+    assert (await client.put(f"{path}/metadata", {"metadata": {"x": "y"}})).status_code == 200
+    assert (await client.delete(f"{path}/metadata/x")).status_code == 204
+    await host.report(asked)
+    assert (await seen(client, server_id))["status"] == "REBOOT"
+    await host.report(await host.one())
+    assert (await seen(client, server_id))["status"] == "ACTIVE"
 
 
 BAD: list[Any] = [
