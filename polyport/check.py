@@ -23,7 +23,6 @@ def report(say: Say) -> int:
     wanted = (
         ("root", os.geteuid() == 0, "network namespaces and taps need it"),
         (emulator, shutil.which(emulator) is not None, "package qemu-system-x86"),
-        ("qemu-img", shutil.which("qemu-img") is not None, "package qemu-utils"),
         ("libnftables", _loads("libnftables.so.1"), "package libnftables1"),
         ("/dev/net/tun", Path("/dev/net/tun").exists(), "kernel: CONFIG_TUN"),
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from polyport.agent import qcow2
+from polyport.agent.records import write_file
 from polyport.agent.undo import off_loop
 from polyport.errors import HostError
 from polyport.ids import ImageId, is_uuid
@@ -19,7 +21,6 @@ from polyport.plan import ImagePlan, ServerPlan
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
-QCOW2_MAGIC = b"QFI\xfb"
 EXTERNAL_DATA_FILE = 1 << 2
 
 
@@ -107,7 +108,7 @@ def virtual_size(image_id: ImageId, file_format: Literal["qcow2", "raw"], head: 
     """
     if file_format == "raw":
         return size
-    if head[:4] != QCOW2_MAGIC or len(head) < 72:
+    if head[:4] != qcow2.MAGIC or len(head) < 72:
         raise ImageNotUsable(image_id=image_id, reason="it is not in qcow2 format")
     if int.from_bytes(head[8:16], "big"):
         raise ImageNotUsable(image_id=image_id, reason="it has a backing file")
@@ -128,24 +129,22 @@ async def make_root_disk(disk: Path, server: ServerPlan, backing: Path | None) -
 
     Raises `ImageNotUsable`, `DiskTooSmall`, `DiskNotMade`; nothing is left then.
     """
-    if await off_loop(disk.exists):
+    return await off_loop(_make_root_disk, disk, server, backing)
+
+
+def _make_root_disk(disk: Path, server: ServerPlan, backing: Path | None) -> bool:
+    if disk.exists():
         return False
-    part = disk.with_name(disk.name + ".part")
-    arguments = ["create", "-q", "-f", "qcow2"]
+    size, below = server.root_gb * GIB, None
     if server.image is not None and backing is not None:
-        head, size = await off_loop(_head, backing)
-        least = virtual_size(server.image.id, server.image.file_format, head, size)
-        if 0 < server.root_gb * GIB < least:
+        least = virtual_size(server.image.id, server.image.file_format, *_head(backing))
+        if 0 < size < least:
             raise DiskTooSmall(root_gb=server.root_gb, size=least)
-        arguments += ["-b", str(backing), "-F", server.image.file_format]
-    arguments.append(str(part))
-    if server.root_gb:
-        arguments.append(f"{server.root_gb}G")
+        size, below = size or least, (backing, server.image.file_format)
     try:
-        await _qemu_img(arguments)
-        await off_loop(part.rename, disk)
-    finally:
-        await off_loop(_unlink, part)
+        write_file(disk, qcow2.empty_disk(size, below))
+    except (OSError, ValueError) as error:
+        raise DiskNotMade from error
     return True
 
 
@@ -163,24 +162,3 @@ def _remove_others(disk: Path) -> None:
 def _head(path: Path) -> tuple[bytes, int]:
     with path.open("rb") as file:
         return file.read(104), path.stat().st_size
-
-
-async def _qemu_img(arguments: list[str]) -> None:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "qemu-img",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise DiskNotMade from error
-    try:
-        _, errors = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode != 0:
-        raise DiskNotMade from RuntimeError(f"qemu-img: {errors.decode(errors='replace').strip()}")

@@ -7,7 +7,7 @@ could not be made whole is cleared by name.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +31,7 @@ from polyport.agent.reconcile import (
     UnplugNic,
     UpdateVifs,
 )
-from polyport.agent.undo import Undo, finished, off_loop
+from polyport.agent.undo import Undo, finished, off_loop, together
 from polyport.dataplane import Dataplane, VifPlan
 from polyport.hypervisor import FoundGuest, Guest, GuestDisk, GuestNic, Hypervisor, HypervisorFacts
 from polyport.ids import PortId, ServerId
@@ -155,18 +155,19 @@ async def start(host: Host, server: Server, plan: ServerPlan, vifs: tuple[VifPla
             if await host.files(records.make_directory, directory):
                 undo.push("remove directory", _remove_directory, host, server)
             server.see(directory=True)
-            drives, kernel, ramdisk = await _bytes_of(host, plan, directory, undo)
-            for vif in vifs:
-                await _make_vif(host, server, vif, taps, undo)
-            if host.facts.wants_disks and plan.config_drive:
-                drives = (*drives, await _make_config_drive(host, plan, vifs, directory))
+            image, kernel, ramdisk = await _images(host, plan)
+            drives = await together(
+                _make_root_disk(host, plan, image, undo),
+                _make_config_drive(host, plan, vifs),
+                _make_vifs(host, server, vifs, taps, undo),
+            )
             guest = Guest(
                 id=plan.id,
                 name=plan.name,
                 boot=plan.boot,
                 vcpus=plan.vcpus,
                 memory_mb=plan.memory_mb,
-                disks=drives,
+                disks=tuple(drive for drive in drives if drive is not None),
                 kernel=kernel,
                 ramdisk=ramdisk,
                 kernel_arguments=plan.kernel_arguments,
@@ -190,9 +191,8 @@ async def start(host: Host, server: Server, plan: ServerPlan, vifs: tuple[VifPla
 async def bring_images(host: Host, plan: ServerPlan | None) -> None:
     """Have the images of a server on this host before its start, which then takes no time of others for
     that."""
-    if plan is not None and host.facts.wants_disks:
-        for image in (plan.image, plan.kernel, plan.ramdisk):
-            await _image(host, image)
+    if plan is not None:
+        await _images(host, plan)
 
 
 async def stop(host: Host, server: Server, grace: float) -> None:
@@ -212,7 +212,10 @@ async def plug(host: Host, server: Server, vif: VifPlan) -> None:
         return
     try:
         async with Undo() as undo:
-            await _make_vif(host, server, vif, taps, undo)
+            server.see_vif(nic.port_id, vif)
+            taps.open[nic.port_id] = await finished(host.dataplane.plug(vif))
+            undo.push("remove vif", _remove_vifs, host, server, nic.port_id)
+            undo.push("close tap", taps.close_all)
             await finished(host.hypervisor.plug(server.id, nic, taps.open[nic.port_id]))
     finally:
         taps.close_all()
@@ -227,7 +230,7 @@ async def unplug(host: Host, server: Server, port_id: PortId) -> None:
     guest = server.seen.guest
     inside = guest.nics if guest is not None else ()
     server.see_guest(nics=tuple(nic for nic in inside if nic.port_id != port_id))
-    await _remove_vif(host, server, port_id)
+    await _remove_vifs(host, server, port_id)
     log.info("unplugged", extra={"action": "unplug", "server": server.id, "port": port_id})
 
 
@@ -237,33 +240,38 @@ class _Taps:
     def __init__(self) -> None:
         self.open: dict[PortId, int] = {}
 
-    def close(self, port_id: PortId) -> None:
-        os.close(self.open.pop(port_id))
-
     def close_all(self) -> None:
         while self.open:
             os.close(self.open.popitem()[1])
 
 
-async def _make_vif(host: Host, server: Server, vif: VifPlan, taps: _Taps, undo: Undo) -> None:
-    port_id = vif.nic.port_id
-    server.see_vif(port_id, vif)
-    taps.open[port_id] = await finished(host.dataplane.plug(vif))
-    undo.push("remove vif", _remove_vif, host, server, port_id)
-    undo.push("close tap", taps.close, port_id)
+async def _make_vifs(host: Host, server: Server, vifs: Sequence[VifPlan], taps: _Taps, undo: Undo) -> None:
+    ports = [vif.nic.port_id for vif in vifs]
+    for vif in vifs:
+        server.see_vif(vif.nic.port_id, vif)
+    made = await finished(host.dataplane.plug_all(vifs))
+    taps.open |= dict(zip(ports, made, strict=True))
+    undo.push("remove vifs", _remove_vifs, host, server, *ports)
+    undo.push("close taps", taps.close_all)
 
 
-async def _remove_vif(host: Host, server: Server, port_id: PortId) -> None:
-    await finished(host.dataplane.unplug(port_id))
-    server.forget_vif(port_id)
+async def _remove_vifs(host: Host, server: Server, *ports: PortId) -> None:
+    await finished(host.dataplane.unplug(*ports))
+    for port_id in ports:
+        server.forget_vif(port_id)
 
 
 async def _clear(host: Host, server: Server, ports: tuple[PortId, ...]) -> None:
-    """Remove vifs, each whether or not others failed; raises the first error."""
+    """Remove vifs together; where that fails, each whether or not others fail. Raises the first error then."""
+    try:
+        await _remove_vifs(host, server, *ports)
+        return
+    except Exception as error:
+        log.warning("vifs not removed together: %s", error, extra={"action": "clear", "server": server.id})
     failure: Exception | None = None
     for port_id in ports:
         try:
-            await _remove_vif(host, server, port_id)
+            await _remove_vifs(host, server, port_id)
         except Exception as error:
             log.warning("vif stays: %s", error, extra={"action": "clear", "server": server.id, "port": port_id})
             failure = failure or error
@@ -272,10 +280,13 @@ async def _clear(host: Host, server: Server, ports: tuple[PortId, ...]) -> None:
 
 
 async def _note(host: Host, server: Server, record: Record) -> None:
-    directory = host.directory(server.id)
-    await host.files(records.make_directory, directory)
-    await host.files(records.write_record, directory, record)
+    await host.files(_write_record, host.directory(server.id), record)
     server.see(record=record, directory=True)
+
+
+def _write_record(directory: Path, record: Record) -> None:
+    records.make_directory(directory)
+    records.write_record(directory, record)
 
 
 async def _remove_directory(host: Host, server: Server) -> None:
@@ -283,30 +294,31 @@ async def _remove_directory(host: Host, server: Server) -> None:
     server.see(record=None, directory=False)
 
 
-async def _bytes_of(
-    host: Host, plan: ServerPlan, directory: Path, undo: Undo
-) -> tuple[tuple[GuestDisk, ...], Path | None, Path | None]:
-    """The root disk (as a row of none or one), kernel and ramdisk of a server."""
-    if not host.facts.wants_disks:
-        return (), None, None
-    kernel = await _image(host, plan.kernel)
-    ramdisk = await _image(host, plan.ramdisk)
-    disk = disks.root_disk(directory, plan)
-    if disk is None:
-        return (), kernel, ramdisk
-    if await disks.make_root_disk(disk, plan, await _image(host, plan.image)):
-        undo.push("remove disk", host.files, disk.unlink)
-    return (GuestDisk(path=disk, file_format="qcow2", serial="root"),), kernel, ramdisk
+async def _images(host: Host, plan: ServerPlan) -> list[Path | None]:
+    """Where the bytes of a server's image, kernel and ramdisk are, fetched where they were not here."""
+    wanted = (plan.image, plan.kernel, plan.ramdisk) if host.facts.wants_disks else (None, None, None)
+    return await together(*(_image(host, image) for image in wanted))
 
 
 async def _image(host: Host, image: ImagePlan | None) -> Path | None:
     return await host.images.path(image) if image is not None else None
 
 
-async def _make_config_drive(host: Host, plan: ServerPlan, vifs: tuple[VifPlan, ...], directory: Path) -> GuestDisk:
+async def _make_root_disk(host: Host, plan: ServerPlan, image: Path | None, undo: Undo) -> GuestDisk | None:
+    disk = disks.root_disk(host.directory(plan.id), plan)
+    if disk is None or not host.facts.wants_disks:
+        return None
+    if await disks.make_root_disk(disk, plan, image):
+        undo.push("remove disk", host.files, disk.unlink)
+    return GuestDisk(path=disk, file_format="qcow2", serial="root")
+
+
+async def _make_config_drive(host: Host, plan: ServerPlan, vifs: tuple[VifPlan, ...]) -> GuestDisk | None:
     """Made anew at each start, from the NICs of this start. It replaces the one before, so there is nothing
     to undo."""
-    path = directory / "config.iso"
+    if not plan.config_drive or not host.facts.wants_disks:
+        return None
+    path = host.directory(plan.id) / "config.iso"
     networks = {vif.network.id: vif.network for vif in vifs}
 
     def write() -> None:

@@ -78,6 +78,23 @@ async def finished(call: Coroutine[object, object, T]) -> T:
     return task.result()
 
 
+async def together(*calls: Coroutine[object, object, T]) -> list[T]:
+    """The results of calls that do not depend on each other, made side by side.
+
+    Where one fails, the others are broken off and waited for, so that what they did can be undone; then its error is
+    raised.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failures:
+        first, *others = failures.exceptions
+        for other in others:
+            first.add_note(f"beside it: {other}")
+        raise first from None
+    return [task.result() for task in tasks]
+
+
 async def off_loop(call: Callable[..., T], *arguments: object) -> T:
     """The result of a blocking function, run in a thread and, like `finished`, never left half-way."""
     return await finished(_in_thread(call, *arguments))

@@ -8,7 +8,7 @@ that. So a crash in between leaves no tap behind, and a guest that ends takes it
 remains (rules, leases, the bridge when its last port goes).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -115,11 +115,15 @@ class Dataplane(Protocol):
         A vif of that port that was left over is replaced.
         """
 
+    async def plug_all(self, vifs: Sequence[VifPlan]) -> tuple[int, ...]:
+        """The same for several vifs, all of them or none; their descriptors, in the same order."""
+
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         """Bring vifs that exist (their taps held by guests) to their plan, whatever differs: repairs and updates."""
 
-    async def unplug(self, port_id: PortId) -> None:
-        """Remove a vif and all that belongs to it; its bridge too, when it was the last there. No-op where absent."""
+    async def unplug(self, *port_ids: PortId) -> None:
+        """Remove vifs and all that belongs to them; their bridges too, when they were the last there. No-op where
+        absent."""
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         """Remove every vif and bridge that belongs to no port of `keep`; the names of what was removed."""

@@ -6,7 +6,7 @@ same one to a second `FakeDataplane`, and it finds what the first left, as after
 
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES, Answer, DataplaneFacts, FoundVif, Metadata, VifPlan
@@ -111,9 +111,17 @@ class FakeDataplane:
             if tap_of(vif.nic.port_id) in self.networks.taps:
                 self._put(vif)
 
-    async def unplug(self, port_id: PortId) -> None:
+    async def plug_all(self, vifs: Sequence[VifPlan]) -> tuple[int, ...]:
+        await self._hook("plug_all")
+        descriptors = tuple(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in vifs)
+        for vif in vifs:
+            self._put(vif)
+        return descriptors
+
+    async def unplug(self, *port_ids: PortId) -> None:
         await self._hook("unplug")
-        self._drop(tap_of(port_id))
+        for port_id in port_ids:
+            self._drop(tap_of(port_id))
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         await self._hook("sweep")

@@ -196,6 +196,30 @@ async def test_a_plug_that_fails_leaves_nothing(dataplane: BridgeDataplane, name
     assert len(open_files()) == descriptors
 
 
+@pytest.mark.parametrize("bad", [1, 4, 8])
+async def test_nics_plugged_together_are_all_there_or_none(
+    dataplane: BridgeDataplane, cable: Cable, namespace: str, bad: int
+) -> None:
+    owner, blocked = server(), network()
+    net = network()
+    one, two = await cable(vif(net, "10.0.0.5")), await cable(vif(net, "10.0.0.6"))
+    inside(namespace, "ip", "link", "add", bridge_of(blocked.id), "type", "veth")
+    before, had, descriptors = set(links(namespace)), sorted(rules(namespace)), open_files()
+    nics = [vif(blocked if slot == bad else net, f"10.0.0.{10 + slot}", of=owner, slot=slot) for slot in range(1, 9)]
+    with pytest.raises(DataplaneError):
+        await dataplane.plug_all(nics)
+    assert sorted(rules(namespace)) == had
+    assert set(links(namespace)) <= before
+    assert open_files() == descriptors
+    # Who was there before does not notice.
+    one.send(one.ping(two))
+    assert two.received() == [one.ping(two)]
+    bad_mac = replace(nics[3].nic, mac_address="01:00:5e:00:00:01")
+    with pytest.raises(DataplaneError):
+        await dataplane.plug_all([*nics[:3], replace(nics[3], nic=bad_mac, network=net)])
+    assert sorted(rules(namespace)) == had
+
+
 async def test_a_bridge_takes_1023_ports_and_says_so(dataplane: BridgeDataplane, namespace: str) -> None:
     net = network()
     first = vif(net, "10.0.0.5")

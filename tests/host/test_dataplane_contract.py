@@ -98,6 +98,30 @@ async def test_a_server_has_many_nics_on_one_network(agent: Agent, hold: Hold) -
     assert await dataplane.sweep({nic.nic.port_id: net.id for nic in nics}) == ()
 
 
+async def test_the_nics_of_a_server_are_plugged_and_unplugged_in_one_go(agent: Agent, hold: Hold) -> None:
+    dataplane = await agent()
+    nets, owner = (network(), network()), server()
+    nics = [vif(nets[slot % 2], f"10.0.0.{10 + slot}", of=owner, slot=slot) for slot in range(1, 9)]
+    hold(await dataplane.plug(bystander := vif(nets[0], "10.0.0.5")))
+    left_over = nics[2]
+    hold(await dataplane.plug(left_over))
+    descriptors = await dataplane.plug_all(nics)
+    assert len({hold(descriptor) for descriptor in descriptors}) == 8
+    found = {each.tap: each.network_id_prefix for each in await dataplane.found()}
+    assert found == {tap_of(nic.nic.port_id): nic.network.id[:11] for nic in (*nics, bystander)}
+    await dataplane.unplug(PortId(new_id()), *(nic.nic.port_id for nic in nics))
+    assert [each.tap for each in await dataplane.found()] == [tap_of(bystander.nic.port_id)]
+    # Also the bridge that has lost its last.
+    assert await dataplane.sweep({bystander.nic.port_id: nets[0].id}) == ()
+
+
+async def test_no_nics_are_plugged_and_unplugged_without_complaint(agent: Agent) -> None:
+    dataplane = await agent()
+    assert await dataplane.plug_all([]) == ()
+    await dataplane.unplug()
+    assert await dataplane.found() == ()
+
+
 async def test_a_vif_that_was_left_over_is_replaced(agent: Agent, hold: Hold) -> None:
     dataplane = await agent()
     one = vif(network(), "10.0.0.5")

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from polyport.agent.undo import Undo, finished, off_loop
+from polyport.agent.undo import Undo, finished, off_loop, together
 
 
 class Broken(Exception):
@@ -148,3 +148,49 @@ async def test_finished_raises_what_the_call_raises() -> None:
 
 async def test_off_loop_runs_elsewhere() -> None:
     assert await off_loop(sum, [1, 2, 3]) == 6
+
+
+async def test_calls_made_together_give_their_results_in_order() -> None:
+    async def after(waits: int) -> int:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        return waits
+
+    assert await together(after(3), after(0), after(1)) == [3, 0, 1]
+    assert await together() == []
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_was_done_together_is_undone_together(cancelled: bool) -> None:
+    """One fails, or nobody waits any more: what another was in the middle of is ended, and then undone."""
+    done: list[str] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def make() -> None:
+        begun.set()
+        await go_on.wait()
+        done.append("made")
+
+    async def slow(undo: Undo) -> None:
+        await finished(make())
+        undo.push("unmake", done.append, "unmade")
+        await asyncio.sleep(60)
+
+    async def fail() -> None:
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.01, go_on.set)
+        if not cancelled:
+            raise Broken("no")
+        await asyncio.sleep(60)
+
+    async def both() -> None:
+        async with Undo() as undo:
+            await together(slow(undo), fail())
+
+    task = asyncio.create_task(both())
+    await begun.wait()
+    if cancelled:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError if cancelled else Broken):
+        await task
+    assert done == ["made", "unmade"]

@@ -32,7 +32,7 @@ async def test_groups_come_before_the_vifs_and_change_without_them(world: World)
         world.cloud.put_group(web)
         vnf = world.cloud.put(within(web, server(2)))
         await world.cloud.carried_out(vnf)
-        assert calls.calls.index("ensure_groups") < calls.calls.index("plug")
+        assert calls.calls.index("ensure_groups") < calls.calls.index("plug_all")
         assert world.networks.groups == {web.id: web}
         changed = group(6, 17, group_id=web.id)
         before = calls.calls.count("ensure")

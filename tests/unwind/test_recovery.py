@@ -39,7 +39,7 @@ async def test_a_guest_that_runs_is_adopted_and_its_vifs_brought_to_their_plan(
     async with world.agent(counted):
         await world.cloud.carried_out(server_active)
         world.assert_as_planned(server_active)
-    assert {"start", "stop", "plug", "unplug"}.isdisjoint(counted.calls)
+    assert {"start", "stop", "plug", "plug_all", "unplug"}.isdisjoint(counted.calls)
     assert set(world.networks.plans) == {tap_of(each.port_id) for each in server_active.nics}
 
 

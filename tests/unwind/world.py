@@ -176,6 +176,9 @@ class Twice:
                 return first
             if isinstance(first, int):
                 os.close(first)
+            if name == "plug_all":
+                for descriptor in first:  # type: ignore[attr-defined]
+                    os.close(descriptor)
             return await call(*arguments, **named)
 
         return twice

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifPlan
@@ -79,18 +79,26 @@ class BridgeDataplane:
         return await self._thread.run(self._switch.ensure_groups, list(groups))
 
     async def plug(self, vif: VifPlan) -> int:
-        port, lease, told = _checked(vif)
-        port_id = vif.nic.port_id
-
-        def undo(descriptor: int) -> None:
-            os.close(descriptor)
-            self._switch.unplug(port_id)
-
-        self._silence(port_id)
-        descriptor = await self._thread.run_or_undo(undo, self._switch.plug, port)
-        self._answer(vif, lease, told)
-        self._guard.watch(port)
+        (descriptor,) = await self.plug_all([vif])
         return descriptor
+
+    async def plug_all(self, vifs: Sequence[VifPlan]) -> tuple[int, ...]:
+        checked = [_checked(vif) for vif in vifs]
+        ports = [port for port, _, _ in checked]
+        port_ids = [vif.nic.port_id for vif in vifs]
+
+        def undo(descriptors: tuple[int, ...]) -> None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._switch.unplug(port_ids)
+
+        for port_id in port_ids:
+            self._silence(port_id)
+        descriptors = await self._thread.run_or_undo(undo, self._switch.plug, ports)
+        for port, lease, told in checked:
+            self._answer(port.vif, lease, told)
+            self._guard.watch(port)
+        return descriptors
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         """One that cannot be carried out does not stop the others; the first such error is raised in the end."""
@@ -114,10 +122,11 @@ class BridgeDataplane:
         if bad:
             raise bad[0]
 
-    async def unplug(self, port_id: PortId) -> None:
-        self._silence(port_id)
-        self._guard.forget(port_id)
-        await self._thread.run(self._switch.unplug, port_id)
+    async def unplug(self, *port_ids: PortId) -> None:
+        for port_id in port_ids:
+            self._silence(port_id)
+            self._guard.forget(port_id)
+        await self._thread.run(self._switch.unplug, port_ids)
 
     async def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         self._dhcp.keep(keep)

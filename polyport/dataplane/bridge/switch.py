@@ -10,7 +10,7 @@ is on no bridge, or not heard.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address
 from socket import socket
@@ -64,6 +64,8 @@ class Switch:
         self._groups: dict[Group, set[Port]] = {}
         self._taps: dict[str, set[str]] = {}
         """Bridge -> the taps that were put on it and not taken away since, whether they still exist or not."""
+        self._bridges: dict[str, str] = {}
+        """The other way round."""
         self._listening: dict[str, int] = {}
         """Bridge -> the number of the link that is listened on."""
 
@@ -82,7 +84,7 @@ class Switch:
             undo.callback(self.drops.close)
             for tap, bridge in self._links.vifs().items():
                 if bridge is not None:
-                    self._taps.setdefault(bridge, set()).add(tap)
+                    self._count_in(tap, bridge)
             undo.pop_all()
 
     @property
@@ -100,25 +102,28 @@ class Switch:
         """Every tap that exists, and its bridge."""
         return self._links.vifs()
 
-    def plug(self, port: Port) -> int:
-        """Make a vif, in place of what was left of an earlier one; an open descriptor of its tap."""
-        vif = port.vif
-        port_id = vif.nic.port_id
-        tap, bridge = tap_of(port_id), bridge_of(vif.network.id)
-        if port_id in self._ports:
-            self.drops.forget([tap])
+    def plug(self, ports: Sequence[Port]) -> tuple[int, ...]:
+        """Make vifs, in place of what was left of earlier ones, all of them or none; open descriptors of their taps.
+
+        A change of rules costs much the same for one port as for many, so those of all are one change.
+        """
+        port_ids = [port.vif.nic.port_id for port in ports]
+        descriptors = []
+        self.drops.forget(tap_of(port_id) for port_id in port_ids if port_id in self._ports)
         with ExitStack() as undo:
             # Rules come first, so that a tap is never on a bridge without them.
-            undo.callback(self._write, drop=[port_id])
-            self._write([port])
-            self._links.delete(tap)
-            undo.callback(self._leave, tap)
-            self._join(vif)
-            descriptor = self._links.create_tap(tap)
-            undo.callback(os.close, descriptor)
-            self._links.attach(tap, bridge, vif.network.mtu, up=port.up)
+            undo.callback(self.unplug, port_ids)
+            self._write(ports)
+            self._links.delete(*map(tap_of, port_ids))
+            for port in ports:
+                vif = port.vif
+                tap = tap_of(vif.nic.port_id)
+                self._join(vif)
+                descriptors.append(self._links.create_tap(tap))
+                undo.callback(os.close, descriptors[-1])
+                self._links.attach(tap, bridge_of(vif.network.id), vif.network.mtu, up=port.up)
             undo.pop_all()
-        return descriptor
+        return tuple(descriptors)
 
     def ensure_groups(self, groups: Iterable[SecurityGroupPlan]) -> dict[SecurityGroupId, str]:
         return self._grouping.ensure(groups)
@@ -138,13 +143,19 @@ class Switch:
                 self._join(vif)
                 self._links.attach(tap, bridge_of(vif.network.id), vif.network.mtu, up=port.up)
 
-    def unplug(self, port_id: PortId) -> None:
-        """Remove a vif; no-op where it is not there."""
-        tap = tap_of(port_id)
-        self._links.delete(tap)
-        self._write(drop=[port_id])
-        self.drops.forget([tap])
-        self._leave(tap)
+    def unplug(self, port_ids: Iterable[PortId]) -> None:
+        """Remove vifs, and the bridges whose last they were; what is not there is no error."""
+        port_ids = list(port_ids)
+        taps = set(map(tap_of, port_ids))
+        bridges = {self._bridges[tap] for tap in taps if tap in self._bridges}
+        empty = [bridge for bridge in bridges if self._taps[bridge] <= taps]
+        for bridge in empty:
+            self._silence(bridge)
+        self._links.delete(*taps, *empty)
+        self._write(drop=port_ids)
+        self.drops.forget(taps)
+        for tap in taps:
+            self._count_out(tap)
 
     def sweep(self, keep: Mapping[PortId, NetworkId]) -> tuple[str, ...]:
         """Remove what belongs to no port of `keep`, and put right what is amiss with the rules; the names removed."""
@@ -154,10 +165,8 @@ class Switch:
         doomed = [*(found_taps.keys() - taps), *(found_bridges - bridges)]
         self._links.delete(*doomed)
         self._write(drop=[port_id for port_id in self._ports if port_id not in keep])
-        for bridge in list(self._taps):
-            self._taps[bridge] &= taps
-            if not self._taps[bridge] and bridge not in bridges:
-                del self._taps[bridge]
+        for tap in self._bridges.keys() - taps:
+            self._count_out(tap)
         for bridge in [name for name in self._listening if name in doomed]:
             self._silence(bridge)
         self._ruleset.settle(taps)
@@ -200,24 +209,23 @@ class Switch:
     def _join(self, vif: VifPlan) -> None:
         """Have the bridge of a vif, with a DHCP server, and count the vif in."""
         tap, bridge, mac = tap_of(vif.nic.port_id), bridge_of(vif.network.id), responder_mac(vif.network.id)
-        for taps in self._taps.values():
-            taps.discard(tap)
-        self._taps.setdefault(bridge, set()).add(tap)
+        self._count_in(tap, bridge)
         index = self._links.ensure_bridge(bridge, mac, vif.network.mtu)
         if self._listening.get(bridge) != index:
             self._links.ensure_address(bridge, IPv4Address(RESPONDER_ADDRESS).packed)
             self._serve(bridge, _listeners(bridge, with_metadata=self._with_metadata), mac)
             self._listening[bridge] = index
 
-    def _leave(self, tap: str) -> None:
-        """Count a vif out, and remove its bridge when it was the last there."""
-        for bridge, taps in list(self._taps.items()):
-            if tap in taps:
-                taps.discard(tap)
-                if not taps:
-                    del self._taps[bridge]
-                    self._silence(bridge)
-                    self._links.delete(bridge)
+    def _count_in(self, tap: str, bridge: str) -> None:
+        self._count_out(tap)
+        self._bridges[tap] = bridge
+        self._taps.setdefault(bridge, set()).add(tap)
+
+    def _count_out(self, tap: str) -> None:
+        if (bridge := self._bridges.pop(tap, None)) is not None:
+            self._taps[bridge].discard(tap)
+            if not self._taps[bridge]:
+                del self._taps[bridge]
 
     def _silence(self, bridge: str) -> None:
         if self._listening.pop(bridge, None) is not None:

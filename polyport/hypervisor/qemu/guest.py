@@ -323,8 +323,10 @@ class RunningGuest:
 
     async def _learn(self, monitor: Monitor) -> None:
         """Ask QEMU whether it runs and which NICs of the record it has; drop the rest of the others."""
-        status = await monitor.execute("query-status")
-        devices = await monitor.execute("qom-list", {"path": "/machine/peripheral"})
+        # Both on their way at once: a QEMU whose guest boots takes its time for each answer.
+        status, devices = await asyncio.gather(
+            monitor.execute("query-status"), monitor.execute("qom-list", {"path": "/machine/peripheral"})
+        )
         assert isinstance(status, dict)
         assert isinstance(devices, list)
         self.is_paused = not status["running"]
