@@ -1,13 +1,15 @@
-"""The verbs of the command line: up, down, check."""
+"""The verbs of the command line: up, down, check, capture."""
 
 import asyncio
 import gc
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import click
 import msgspec
 
 from polyport import __version__, cloud
+from polyport.client import BrokenOff, Client, Stream
+from polyport.clouds import find_access
 from polyport.config import Config, read_config
 from polyport.errors import PolyportError, Unavailable
 from polyport.web.server import server_for
@@ -69,6 +73,58 @@ def check() -> None:
     problems = checks.report(click.echo)
     if problems:
         raise SystemExit(1)
+
+
+@main.command()
+@click.argument("port")
+@click.option("--os-cloud", metavar="NAME", help="The cloud in clouds.yaml; also OS_CLOUD.")
+@click.option("--seconds", type=click.IntRange(1), help="End after so long.")
+@click.option("--bytes", type=click.IntRange(1), help="End before the stream is longer than this.")
+@click.option("--packets", type=click.IntRange(1), help="End after so many frames.")
+@click.option("--snaplen", type=click.IntRange(1), help="Keep so many octets of each frame.")
+@click.option("--direction", type=click.Choice(["ingress", "egress"]), help="To the guest only, or from it.")
+def capture(port: str, os_cloud: str | None, **bounds: int | str | None) -> None:
+    """Write the frames of PORT (its name or id) to standard output as pcap, for `| wireshark -k -i -` or
+    `| tcpdump -nr -`.
+
+    This is a client: it finds the cloud as other OpenStack clients do, in clouds.yaml or OS_* variables.
+    """
+    if sys.stdout.isatty():
+        raise click.UsageError("A terminal cannot show pcap; add | tcpdump -nr -, | wireshark -k -i - or > FILE")
+    try:
+        client = Client(find_access(os_cloud, os.environ))
+        asked = {name: value for name, value in bounds.items() if value is not None}
+        with client.capture(client.port_id(port), asked) as stream:
+            _pass_on(stream, sys.stdout.fileno())
+    except PolyportError as error:
+        raise click.ClickException(error.message) from error
+    except KeyboardInterrupt:
+        # That is how one ends it.
+        return
+
+
+def _pass_on(stream: Stream, out: int) -> None:
+    """Write what comes, to its end or until nobody reads it."""
+    unread = threading.Event()
+
+    def watch() -> None:
+        """Where no frame comes, a pipe that is closed is noticed by nothing else."""
+        poll = select.poll()
+        poll.register(out, 0)
+        poll.poll()
+        unread.set()
+        stream.stop()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        while part := stream.read():
+            while part:
+                part = part[os.write(out, part) :]
+    except BrokenPipeError:
+        return
+    except BrokenOff:
+        if not unread.is_set():
+            raise
 
 
 def _configured(path: Path | None, state: Path | None, listen: str | None, fake: bool) -> Config:

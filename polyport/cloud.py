@@ -112,7 +112,7 @@ async def running(config: Config) -> AsyncIterator[Cloud]:
             store = Store(config.images)
             hypervisor, dataplane = drivers(config)
             agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
-            app = _app(config, database, hypervisor, agent)
+            app = _app(config, database, hypervisor, dataplane, agent)
             async with _at_work(agent) as task:
                 yield Cloud(config, database, app, task, dataplane, password)
         finally:
@@ -129,7 +129,7 @@ def drivers(config: Config) -> tuple[Hypervisor, Dataplane]:
     )
 
 
-def _app(config: Config, database: Database, hypervisor: Hypervisor, agent: Agent) -> App:
+def _app(config: Config, database: Database, hypervisor: Hypervisor, dataplane: Dataplane, agent: Agent) -> App:
     async def console_log(server_id: ServerId, most: int) -> bytes:
         return await hypervisor.console_log(server_id, config.servers / server_id, most)
 
@@ -139,7 +139,12 @@ def _app(config: Config, database: Database, hypervisor: Hypervisor, agent: Agen
         [
             identity_api.service(region=config.region, token_hours=config.api.token_hours),
             image_api.service(config.images),
-            network_api.service(port_gone=nics.port_gone, counters=agent.counters),
+            network_api.service(
+                port_gone=nics.port_gone,
+                counters=agent.counters,
+                capture=dataplane.capture,
+                capture_config=config.capture,
+            ),
             compute_api.service(console_log=console_log),
             metrics_api.service(counters=agent.counters, host=agent.figures, tally=tally),
         ],

@@ -47,6 +47,19 @@ class DataplaneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     way of br_netfilter; `auto` takes the first that works."""
 
 
+class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most a capture of a port may be asked for, and gets where it is not asked for less."""
+
+    seconds: Annotated[int, Meta(ge=1)] = 3600
+    bytes: Annotated[int, Meta(ge=1 << 10)] = 1 << 30
+    """Of the whole stream."""
+    snaplen: Annotated[int, Meta(ge=64, le=1 << 18)] = 1 << 18
+    """Octets of each frame; guests hand over frames of up to 64 KiB."""
+    at_once: int = 8
+    """Captures of the whole cloud at the same time; 0: there are none."""
+    at_once_per_port: int = 2
+
+
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Quotas of a project where none are set for it; -1 is no limit."""
 
@@ -85,6 +98,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api: Api = field(default_factory=Api)
     hypervisor: HypervisorConfig = field(default_factory=HypervisorConfig)
     dataplane: DataplaneConfig = field(default_factory=DataplaneConfig)
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
     limits: Limits = field(default_factory=Limits)
 
     @property

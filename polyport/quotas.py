@@ -7,6 +7,7 @@ Counters move only here, so two requests at once cannot both take the last place
 from collections.abc import Mapping
 
 import sqlalchemy as sa
+from msgspec import Struct
 from sqlalchemy.dialects.sqlite import insert
 
 from polyport.db.engine import Tx
@@ -22,6 +23,27 @@ class QuotaExceeded(OverQuota):
     """Quota exceeded for {resources}: Requested {requested}, but already used {used} of {most} {resources}"""
 
 
+class Quota(Struct, frozen=True):
+    """What a project may have, and what it has: resource -> number. One that is not in `limits` has none, one that is
+    not in `usage` it never had."""
+
+    limits: Mapping[str, int]
+    usage: Mapping[str, int]
+
+    def room(self, resource: str) -> int | None:
+        """How many more there may be; None is any number."""
+        most = self.limits.get(resource, UNLIMITED)
+        return None if most == UNLIMITED else most - self.usage.get(resource, 0)
+
+
+def quota_of(tx: Tx, project_id: ProjectId) -> Quota:
+    """A project's limits (its own, else the defaults) and usage, in one statement."""
+    rows = tx.tuples(_BOTH, {"project": project_id, "defaults": DEFAULTS})
+    most = {resource: number for kind, resource, number in rows if kind == 1}
+    most.update((resource, number) for kind, resource, number in rows if kind == 2)
+    return Quota(most, {resource: number for kind, resource, number in rows if kind == 3})
+
+
 def limits_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
     """Every limit of a project: its own, else the default."""
     rows = tx.tuples(_LIMITS, {"defaults": DEFAULTS, "project": project_id})
@@ -34,17 +56,17 @@ def usage_of(tx: Tx, project_id: ProjectId) -> dict[str, int]:
     return {row.resource: row.used for row in rows}
 
 
-def charge(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int]) -> None:
-    """Count `amounts` (resource -> how many more) to a project. Raises `QuotaExceeded`, whose `facts` name the first
-    resource that does not fit (`resource`, `requested`, `used`, `most`), and counts nothing then."""
-    rows = tx.tuples(_BOTH, {"project": project_id, "defaults": DEFAULTS})
-    most = {resource: number for kind, resource, number in rows if kind == 1}
-    most.update((resource, number) for kind, resource, number in rows if kind == 2)
-    used = {resource: number for kind, resource, number in rows if kind == 3}
+def charge(tx: Tx, project_id: ProjectId, amounts: Mapping[str, int], quota: Quota | None = None) -> None:
+    """Count `amounts` (resource -> how many more) to a project, whose `quota` the caller may have read in this
+    transaction. Raises `QuotaExceeded`, whose `facts` name the first resource that does not fit (`resource`,
+    `requested`, `used`, `most`), and counts nothing then."""
+    if quota is None:
+        quota = quota_of(tx, project_id)
     for resource, more in amounts.items():
-        limit, had = most.get(resource, UNLIMITED), used.get(resource, 0)
-        if more > 0 and limit != UNLIMITED and had + more > limit:
-            raise QuotaExceeded(resources=resource, resource=resource, requested=more, used=had, most=limit)
+        room = quota.room(resource)
+        if more > 0 and room is not None and more > room:
+            used, most = quota.usage.get(resource, 0), quota.limits[resource]
+            raise QuotaExceeded(resources=resource, resource=resource, requested=more, used=used, most=most)
     _count(tx, project_id, amounts)
 
 

@@ -32,9 +32,10 @@ from polyport.db.engine import Tx
 from polyport.db.tables.compute import servers as rows_of_servers
 from polyport.db.tables.metadata import now
 from polyport.errors import Invalid, NotFound, OverQuota
-from polyport.ids import HostName, PortId, SecurityGroupId, ServerId, new_id
+from polyport.ids import HostName, PortId, SecurityGroupId, ServerId, new_ids
 from polyport.network.ipam import WantedIp
 from polyport.network.ports import NewPort
+from polyport.quotas import Quota, QuotaExceeded
 
 MOST_SERVERS = 1000
 """Servers in one request."""
@@ -111,25 +112,24 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     image = boot_image(tx, context, wanted.image_id, flavor)
     key = key_kept(tx, context, wanted.key_name)
     zone, named = placement.zone_of(wanted.availability_zone)
-    limits = quotas.limits_of(tx, context.project_id)
-    check_metadata(limits, wanted.metadata)
+    quota = quotas.quota_of(tx, context.project_id)
+    check_metadata(quota.limits, wanted.metadata)
     group = placement.group_of(tx, context, wanted.scheduler_hints)
     groups = wanted_nics.security_group_ids(tx, context, wanted.security_groups)
     entries = wanted_nics.resolve(tx, context, wanted.networks)
     if wanted.max_count > 1:
         _check_shared(entries)
-    slots = image.nic_slots or limits.get("nic_slots", nics.MOST_SLOTS)
+    slots = image.nic_slots or quota.limits.get("nic_slots", nics.MOST_SLOTS)
     nics.check_count(len(entries), vcpus=flavor.vcpus, slots=slots)
-    count = wanted.min_count
-    if wanted.max_count > wanted.min_count:
-        ports = sum(entry.port is None for entry in entries)
-        count = _count(limits, quotas.usage_of(tx, context.project_id), wanted, flavor, ports)
-    _charge(tx, context, flavor, count)
+    ports = sum(entry.port is None for entry in entries)
+    each = {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram, "port": ports}
+    count = _count(quota, wanted, each)
+    _charge(tx, context, {resource: count * amount for resource, amount in each.items()}, quota)
     host = placement.host_for(tx, flavor, count, wanted.host or named, group)
     hosts.promise(tx, host, vcpus=count * flavor.vcpus, memory_mb=count * flavor.ram)
 
     made = Made(
-        server_ids=tuple(ServerId(new_id()) for _ in range(count)),
+        server_ids=tuple(map(ServerId, new_ids(count))),
         reservation_id="r-" + _random(string.ascii_lowercase + string.digits, 8),
         admin_password=wanted.admin_password or new_password(),
         disk_config=wanted.disk_config,
@@ -190,19 +190,24 @@ def _check_shared(entries: Sequence[Resolved]) -> None:
             raise ManyWithFixedIp
 
 
-def _count(limits: Mapping[str, int], usage: Mapping[str, int], wanted: NewServer, flavor: Flavor, ports: int) -> int:
-    """As many servers as the quota has room for, up to `max_count`, and no less than `min_count`."""
+def _count(quota: Quota, wanted: NewServer, each: Mapping[str, int]) -> int:
+    """As many servers as the quota has room for, up to `max_count`, and no less than `min_count`; `each` is what one of
+    them takes."""
     count = wanted.max_count
-    for resource, each in {"instances": 1, "cores": flavor.vcpus, "ram": flavor.ram, "port": ports}.items():
-        most = limits.get(resource, quotas.UNLIMITED)
-        if each and most != quotas.UNLIMITED:
-            count = min(count, (most - usage.get(resource, 0)) // each)
+    for resource, amount in each.items():
+        room = quota.room(resource)
+        if amount and room is not None:
+            count = min(count, room // amount)
     return max(count, wanted.min_count)
 
 
-def _charge(tx: Tx, context: Context, flavor: Flavor, count: int) -> None:
-    amounts = {"instances": count, "cores": count * flavor.vcpus, "ram": count * flavor.ram}
-    quotas.charge(tx, context.project_id, amounts)
+def _charge(tx: Tx, context: Context, amounts: Mapping[str, int], quota: Quota) -> None:
+    try:
+        quotas.charge(tx, context.project_id, amounts, quota)
+    except QuotaExceeded as error:
+        if error.facts["resource"] == "port":
+            raise wanted_nics.PortQuotaExceeded from error
+        raise
 
 
 def _row(
@@ -303,7 +308,7 @@ def _make_nics(
             if entry.port is None:
                 new.append(new_port(entry, server_id, slot, groups, zone, host))
                 at.append(entry.at)
-    made = iter(wanted_nics.create_ports(tx, context, new, at) if new else ())
+    made = iter(wanted_nics.create_ports(tx, context, new, at, counted=True) if new else ())
     rows: list[NewNic] = []
     brought: dict[PortId, int] = {}
     for server_id in server_ids:
@@ -348,4 +353,10 @@ def new_password() -> str:
 
 
 def _random(alphabet: str, length: int) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(length))
+    """A text of so many letters, each text as likely as any other: the digits of one number that is drawn."""
+    number = secrets.randbelow(len(alphabet) ** length)
+    letters = []
+    for _ in range(length):
+        number, digit = divmod(number, len(alphabet))
+        letters.append(alphabet[digit])
+    return "".join(letters)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from polyport.compute.scheduler import Candidate
 from polyport.db.engine import Tx
 from polyport.db.tables.compute import hosts
-from polyport.db.tables.metadata import now
+from polyport.db.tables.metadata import now, stored_time
 from polyport.ids import HostName
 from polyport.plan import HostFacts
 
@@ -40,7 +40,7 @@ def promise(tx: Tx, name: str, *, vcpus: int, memory_mb: int) -> None:
 
 def candidates(tx: Tx) -> list[Candidate]:
     """Every host, as the scheduler sees it."""
-    oldest = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=UP_FOR)).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    oldest = stored_time(datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=UP_FOR))
     return [
         Candidate(
             name=HostName(row.name),

@@ -15,6 +15,7 @@ from msgspec import Struct
 from polyport.compute.hosts import UP_FOR
 from polyport.db.engine import Tx
 from polyport.db.tables.compute import hosts, servers
+from polyport.db.tables.metadata import stored_time
 from polyport.errors import NotFound
 from polyport.ids import HostName, ServerId
 
@@ -96,9 +97,8 @@ def list_hypervisors(tx: Tx) -> Sequence[Hypervisor]:
         .outerjoin(used, used.c.host == hosts.c.name)
         .order_by(hosts.c.number)
     )
-    oldest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=UP_FOR)
-    since = oldest.strftime("%Y-%m-%dT%H:%M:%S.%f")
-    return [_read(row, since) for row in tx.all(statement)]
+    oldest = stored_time(datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=UP_FOR))
+    return [_read(row, oldest) for row in tx.all(statement)]
 
 
 def get_hypervisor(tx: Tx, id: str) -> Hypervisor:

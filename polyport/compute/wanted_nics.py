@@ -150,10 +150,12 @@ def security_group_ids(tx: Tx, context: Context, names: Sequence[str]) -> tuple[
     return tuple(ids)
 
 
-def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort], at: Sequence[str]) -> list[Port]:
+def create_ports(
+    tx: Tx, context: Context, wanted: Sequence[NewPort], at: Sequence[str], *, counted: bool = False
+) -> list[Port]:
     """Make the ports of NICs, in OpenStack's words where one cannot be had. `at` names the entry of each port."""
     try:
-        return ports.create_ports(tx, context, wanted)
+        return ports.create_ports(tx, context, wanted, counted=counted)
     except QuotaExceeded as error:
         raise PortQuotaExceeded from error
     except (Invalid, Conflict, Forbidden, NotFound) as error:

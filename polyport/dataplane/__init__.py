@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from polyport.capture import Capture
 from polyport.errors import HostError
 from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
 from polyport.plan import NetworkPlan, NicPlan, PortCounters, SecurityGroupPlan
@@ -131,6 +132,13 @@ class Dataplane(Protocol):
     async def counters(self, port_id: PortId) -> PortCounters | None:
         """What went through a vif since it was plugged, and what was dropped of it (that may be a second old); None
         where it is not here."""
+
+    async def capture(self, port_id: PortId, snaplen: int) -> Capture | None:
+        """The frames of a vif from now on, each cut to `snaplen` octets; None where it is not plugged.
+
+        Seen are all frames the guest sends, dropped ones too, and those frames to the guest that rules let pass. A
+        VLAN tag is in its place. The capture ends when the vif goes, also where it is replaced.
+        """
 
 
 DRIVERS = {

@@ -4,10 +4,13 @@ For tests of everything above it, and for load without guests. `FakeNetworks` is
 same one to a second `FakeDataplane`, and it finds what the first left, as after a restart of the agent.
 """
 
+import asyncio
 import inspect
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+from polyport.capture import Direction, Frame
 from polyport.config import DataplaneConfig
 from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES, Answer, DataplaneFacts, FoundVif, Metadata, VifPlan
 from polyport.ids import NetworkId, PortId, SecurityGroupId
@@ -37,12 +40,23 @@ class FakeNetworks:
         self.quarantined: frozenset[PortId] = frozenset()
         self.tell: Callable[[frozenset[PortId]], None] | None = None
         """Who is to be told of them."""
+        self.captures: dict[str, list[FakeCapture]] = {}
+        """Tap -> those that look at it now."""
 
     def quarantine(self, *port_ids: PortId) -> None:
         """Have exactly these ports quarantined, as if their guests had joined them with others."""
         self.quarantined = frozenset(port_ids)
         if self.tell is not None:
             self.tell(self.quarantined)
+
+    def carry(self, port_id: PortId, data: bytes, direction: Direction = "egress") -> None:
+        """Have a frame pass a port's tap: from the guest, or to it."""
+        for capture in self.captures.get(tap_of(port_id), ()):
+            capture.see(data, direction)
+
+    def end_captures(self, tap: str) -> None:
+        for capture in self.captures.pop(tap, ()):
+            capture.end()
 
     @property
     def bridges(self) -> set[str]:
@@ -100,10 +114,7 @@ class FakeDataplane:
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")
-        descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self.networks.counters[tap_of(vif.nic.port_id)] = _NOTHING
-        self._put(vif)
-        return descriptor
+        return self._make(vif)
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         await self._hook("ensure")
@@ -113,10 +124,7 @@ class FakeDataplane:
 
     async def plug_all(self, vifs: Sequence[VifPlan]) -> tuple[int, ...]:
         await self._hook("plug_all")
-        descriptors = tuple(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in vifs)
-        for vif in vifs:
-            self._put(vif)
-        return descriptors
+        return tuple(map(self._make, vifs))
 
     async def unplug(self, *port_ids: PortId) -> None:
         await self._hook("unplug")
@@ -136,6 +144,15 @@ class FakeDataplane:
         await self._hook("counters")
         return self.networks.counters.get(tap_of(port_id))
 
+    async def capture(self, port_id: PortId, snaplen: int) -> "FakeCapture | None":
+        await self._hook("capture")
+        tap = tap_of(port_id)
+        if tap not in self.networks.taps:
+            return None
+        capture = FakeCapture(self.networks, tap, snaplen)
+        self.networks.captures.setdefault(tap, []).append(capture)
+        return capture
+
     def ask(self, port_id: PortId, path: str) -> Answer | None:
         """What the metadata service tells a guest that asks by this port."""
         vif = self.networks.plans.get(tap_of(port_id))
@@ -147,6 +164,14 @@ class FakeDataplane:
             if inspect.isawaitable(outcome):
                 await outcome
 
+    def _make(self, vif: VifPlan) -> int:
+        descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        tap = tap_of(vif.nic.port_id)
+        self.networks.counters[tap] = _NOTHING
+        self.networks.end_captures(tap)
+        self._put(vif)
+        return descriptor
+
     def _put(self, vif: VifPlan) -> None:
         tap = tap_of(vif.nic.port_id)
         self.networks.taps[tap] = bridge_of(vif.network.id)
@@ -156,3 +181,41 @@ class FakeDataplane:
         self.networks.taps.pop(tap, None)
         self.networks.plans.pop(tap, None)
         self.networks.counters.pop(tap, None)
+        self.networks.end_captures(tap)
+
+
+class FakeCapture:
+    """A `Capture` of the frames that tests let pass."""
+
+    def __init__(self, networks: FakeNetworks, tap: str, snaplen: int) -> None:
+        self._networks = networks
+        self._tap = tap
+        self._snaplen = snaplen
+        self._frames: list[Frame] = []
+        self._news = asyncio.Event()
+        self._ended = False
+
+    async def read(self) -> list[Frame]:
+        await self._news.wait()
+        frames, self._frames = self._frames, []
+        if not self._ended:
+            self._news.clear()
+        return frames
+
+    def lost(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        looking = self._networks.captures.get(self._tap, [])
+        if self in looking:
+            looking.remove(self)
+            if not looking:
+                del self._networks.captures[self._tap]
+
+    def see(self, data: bytes, direction: Direction) -> None:
+        self._frames.append(Frame(time.time_ns(), data[: self._snaplen], len(data), direction))
+        self._news.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._news.set()

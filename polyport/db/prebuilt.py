@@ -7,6 +7,7 @@ stand at module level; one that is built for a call goes the ordinary way, and s
 (`Program.build` gives None): the two ways give the same answers.
 """
 
+import operator
 import re
 import sqlite3
 import weakref
@@ -35,40 +36,27 @@ class Done(Protocol):
     def lastrowid(self) -> int | None: ...
 
 
-class _Bind:
-    """A place for a value: where it comes from, and what is done to it on the way to the driver."""
-
-    __slots__ = ("default", "key", "many", "name", "processor", "required")
-
-    def __init__(self, compiled: SQLCompiler, name: str, filled: Mapping[str, Any]) -> None:
-        bind = compiled.binds[name]
-        self.name = name
-        self.key = bind.key
-        self.many = bind in compiled.post_compile_params
-        self.default = filled.get(name, bind.value)
-        self.required = bind.required and name not in filled
-        processor: Any = compiled._bind_processors.get(name)
-        self.processor: Processor | None = processor
-
-    def value(self, values: Mapping[str, Any]) -> Any:
-        if self.key in values:
-            value = values[self.key]
-        elif self.required:
-            raise KeyError(self.key)
-        else:
-            value = self.default
-        if self.processor is None:
-            return value
-        return [self.processor(each) for each in value] if self.many else self.processor(value)
-
-
 class Program:
     """One statement for one set of value names."""
 
-    def __init__(self, compiled: SQLCompiler, filled: Mapping[str, Any]) -> None:
+    def __init__(self, compiled: SQLCompiler, keys: Sequence[str], filled: Mapping[str, Any]) -> None:
         self._text = compiled.string
-        self._binds = tuple(_Bind(compiled, name, filled) for name in compiled.positiontup or ())
-        self._plain = not any(bind.many for bind in self._binds)
+        names = compiled.positiontup or []
+        binds = [compiled.binds[name] for name in names]
+        lists = [bind in compiled.post_compile_params for bind in binds]
+        self._lists = [at for at, is_list in enumerate(lists) if is_list]
+        self._pick = _picker([bind.key for bind in binds])
+        self._constants: dict[str, Any] = {}
+        self._conversions: list[tuple[int, Processor]] = []
+        for at, (name, bind, is_list) in enumerate(zip(names, binds, lists, strict=True)):
+            convert: Any = compiled._bind_processors.get(name)
+            if convert is not None and is_list:
+                convert = _for_each(convert)
+            if bind.key not in keys and (name in filled or not bind.required):
+                value = filled.get(name, bind.value)
+                self._constants[bind.key] = value if convert is None else convert(value)
+            elif convert is not None:
+                self._conversions.append((at, convert))
         self._texts: dict[tuple[int, ...], str] = {}
         dialect = compiled.dialect
         columns = compiled._result_columns
@@ -83,7 +71,7 @@ class Program:
         cls, statement: sa.Executable, dialect: Dialect, keys: tuple[str, ...], *, many: bool
     ) -> "Program | None":
         """None where a statement does what only SQLAlchemy can do for it."""
-        if not isinstance(statement, sa.Select | UpdateBase):
+        if not isinstance(statement, sa.SelectBase | UpdateBase):
             return None
         changes = isinstance(statement, UpdateBase)
         compiled = statement.compile(dialect=dialect, column_keys=list(keys) if changes else None, for_executemany=many)
@@ -107,24 +95,26 @@ class Program:
         lists = {compiled.bind_names[bind] for bind in compiled.post_compile_params}
         if set(_LIST.findall(compiled.string)) != lists or (many and lists):
             return None
-        return cls(compiled, filled)
+        return cls(compiled, keys, filled)
 
     def run(self, connection: sqlite3.Connection, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        if self._plain:
-            return connection.execute(self._text, [bind.value(values) for bind in self._binds])
-        given: list[Any] = []
-        lengths: list[int] = []
-        for bind in self._binds:
-            value = bind.value(values)
-            if bind.many:
-                given.extend(value)
-                lengths.append(len(value))
-            else:
-                given.append(value)
-        return connection.execute(self._with_lists(tuple(lengths)), given)
+        given = self._given(values)
+        if not self._lists:
+            return connection.execute(self._text, given)
+        lengths = tuple(len(given[at]) for at in self._lists)
+        for at in reversed(self._lists):
+            given[at : at + 1] = given[at]
+        return connection.execute(self._with_lists(lengths), given)
 
     def run_many(self, connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> sqlite3.Cursor:
-        return connection.executemany(self._text, [[bind.value(row) for bind in self._binds] for row in rows])
+        return connection.executemany(self._text, map(self._given, rows))
+
+    def _given(self, values: Mapping[str, Any]) -> list[Any]:
+        """What the driver gets for the places of the statement, in their order."""
+        found = list(self._pick({**self._constants, **values} if self._constants else values))
+        for at, convert in self._conversions:
+            found[at] = convert(found[at])
+        return found
 
     def rows(self, found: Sequence[tuple[Any, ...]]) -> list[sa.Row[Any]]:
         """The driver's rows as SQLAlchemy gives them: by name, JSON decoded, truths true or false."""
@@ -146,6 +136,17 @@ class Program:
             if len(self._texts) < _KEPT_TEXTS:
                 self._texts[lengths] = text
         return text
+
+
+def _picker(keys: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """A function that takes the values of these keys out of a mapping."""
+    if len(keys) > 1:
+        return operator.itemgetter(*keys)
+    return lambda values: [values[key] for key in keys]
+
+
+def _for_each(processor: Processor) -> Processor:
+    return lambda values: [processor(value) for value in values]
 
 
 class Programs:

@@ -20,7 +20,7 @@ from msgspec import Struct
 from polyport.context import Context
 from polyport.db.engine import Database, Tx
 from polyport.db.tables.identity import domains, projects, tokens, users
-from polyport.db.tables.metadata import now
+from polyport.db.tables.metadata import now, stored_time
 from polyport.errors import NotFound, Unauthenticated
 from polyport.identity.assignments import SYSTEM, Target, effective_roles
 from polyport.identity.generation import generation, identity_changed
@@ -208,8 +208,7 @@ def _facts(tx: Tx, digest: str, at: str) -> TokenFacts | None:
 
 
 def _later(hours: float) -> str:
-    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
-    return until.strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return stored_time(datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours))
 
 
 _user_domains = domains.alias("user_domains")

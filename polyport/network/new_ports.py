@@ -10,7 +10,7 @@ from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.db.tables.network import ports, security_groups
 from polyport.errors import Conflict
-from polyport.ids import NetworkId, PortId, ProjectId, SecurityGroupId, new_id
+from polyport.ids import NetworkId, PortId, ProjectId, SecurityGroupId
 from polyport.network import InvalidInput
 from polyport.network.ipam import WantedIp
 from polyport.network.port_rows import Port
@@ -21,7 +21,7 @@ from polyport.network.port_rules import (
     checked_mac,
     checked_options,
     checked_pairs,
-    random_mac,
+    random_macs,
 )
 from polyport.network.security_groups import SecurityGroupNotFound, default_group
 from polyport.plan import FixedIp, StormPlan
@@ -136,18 +136,13 @@ def drawn_macs(tx: Tx, wanted: Sequence[NewPort], named: Sequence[str | None], a
     used = {mac for mac in named if mac is not None}
     nets = list({entry.network_id for entry in wanted})
     while True:
-        macs = []
-        for mac in named:
-            while mac is None:
-                drawn = random_mac()
-                mac = None if drawn in used else drawn
-                used.add(drawn)
-            macs.append(mac)
-        if not automatic:
-            return macs
-        drawn_ones = [mac for mac, name in zip(macs, named, strict=True) if name is None]
-        if not tx.all(_MACS, {"networks": nets, "macs": drawn_ones}):
-            return macs
+        drawn = random_macs(named.count(None))
+        free = used.isdisjoint(drawn)
+        if free and automatic and drawn:
+            free = not tx.all(_MACS, {"networks": nets, "macs": drawn})
+        if free:
+            left = iter(drawn)
+            return [mac or next(left) for mac in named]
 
 
 def is_secured(entry: NewPort, net: Any) -> bool:
@@ -180,6 +175,7 @@ def groups_of(
 
 
 def made_port(
+    port_id: PortId,
     entry: NewPort,
     project_id: ProjectId,
     mac: str,
@@ -200,7 +196,7 @@ def made_port(
         error.facts["index"] = index
         raise
     return Port(
-        id=PortId(new_id()),
+        id=port_id,
         project_id=project_id,
         network_id=entry.network_id,
         name=entry.name,

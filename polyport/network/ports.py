@@ -23,7 +23,7 @@ from polyport.db.engine import Tx
 from polyport.db.tables.metadata import now
 from polyport.db.tables.network import networks, ports
 from polyport.errors import Conflict
-from polyport.ids import HostName, NetworkId, PortId
+from polyport.ids import HostName, NetworkId, PortId, new_ids
 from polyport.network.ipam import Want, allocate
 from polyport.network.networks import NetworkNotFound, project_of
 from polyport.network.new_ports import (
@@ -93,8 +93,9 @@ class UsedPort(NamedTuple):
     quarantined: bool
 
 
-def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Port]:
-    """All of `wanted` or none, in its order. Facts of an error about one entry carry its `index`.
+def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort], *, counted: bool = False) -> list[Port]:
+    """All of `wanted` or none, in its order. Facts of an error about one entry carry its `index`. Where they are
+    `counted`, the caller has charged the quota for them already, together with what else it makes.
 
     Raises `NetworkNotFound`, `SecurityGroupNotFound`, `QuotaExceeded`, `PolicyNotAuthorized`, `MacAddressInUse`, what
     `ipam.allocate` raises, and `InvalidInput` or its kin for an attribute that is wrong in itself.
@@ -109,8 +110,9 @@ def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Po
         projects.append(project_of(context, entry.project_id))
         if row.project_id != context.project_id and not context.is_admin:
             check_guest(entry, index)
-    for project_id, count in Counter(projects).items():
-        quotas.charge(tx, project_id, {"port": count})
+    if not counted:
+        for project_id, count in Counter(projects).items():
+            quotas.charge(tx, project_id, {"port": count})
     named = named_macs(tx, wanted)
     spaces = spaces_of(tx, network_ids)
     groups = groups_of(tx, context, wanted, projects, [rows[entry.network_id] for entry in wanted])
@@ -125,11 +127,10 @@ def create_ports(tx: Tx, context: Context, wanted: Sequence[NewPort]) -> list[Po
         ]
         fixed_ips = allocate(tx, spaces, wants)
         made = []
-        for index, entry in enumerate(wanted):
+        for index, (port_id, entry) in enumerate(zip(new_ids(len(wanted)), wanted, strict=True)):
             secured = is_secured(entry, rows[entry.network_id])
-            made.append(
-                made_port(entry, projects[index], macs[index], secured, groups[index], fixed_ips[index], time, index)
-            )
+            values = (projects[index], macs[index], secured, groups[index], fixed_ips[index], time, index)
+            made.append(made_port(PortId(port_id), entry, *values))
         if tx.execute(_INSERT, [_row(port, revision if port.host else 0) for port in made]).rowcount == len(made):
             break
         # A MAC that was drawn was in use, which is cheaper to find out than to ask for: draw anew.

@@ -6,6 +6,7 @@ In that order, because: an error is worded by the service it belongs to; a versi
 caller without a token learns nothing of what exists; and no body is read for somebody who may not send it.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -51,6 +52,10 @@ class Disconnected(Exception):
     """The client went away before its request was whole."""
 
 
+STALL_SECONDS = 60.0
+"""How long a client may take for one part of a stream."""
+
+
 class App:
     """Built by one call from plain lists; tests make the same call."""
 
@@ -91,7 +96,8 @@ class App:
         if prefix is None:
             found = not rest
             body = self._root(root_url) if found else {"error": {"code": 404, "message": NoSuchPath().message}}
-            await _send(send, Reply(status=300 if found else 404, body=body), {}, request_id, scope["method"])
+            reply = Reply(status=300 if found else 404, body=body)
+            await _send(receive, send, reply, {}, request_id, scope["method"])
             return
         service, trie = self._mounts[prefix]
         extra: dict[str, str] = {}
@@ -132,7 +138,7 @@ class App:
             del error
             reply = Reply(status=status, body=body)
         self._tally.add(service.name, scope["method"], reply.status, time.perf_counter() - started)
-        await _send(send, reply, extra, request_id, scope["method"])
+        await _send(receive, send, reply, extra, request_id, scope["method"])
 
     def _mount_of(self, path: str) -> tuple[str | None, str]:
         first = "/" + path.lstrip("/").split("/", 1)[0]
@@ -224,7 +230,19 @@ async def _stream(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def _send(send: Send, reply: Reply, extra: dict[str, str], request_id: str, method: str) -> None:
+async def _send(
+    receive: Receive, send: Send, reply: Reply, extra: dict[str, str], request_id: str, method: str
+) -> None:
+    try:
+        await _send_head_and_body(receive, send, reply, extra, request_id, method)
+    finally:
+        if reply.stream is not None and (close := getattr(reply.stream, "aclose", None)) is not None:
+            await close()
+
+
+async def _send_head_and_body(
+    receive: Receive, send: Send, reply: Reply, extra: dict[str, str], request_id: str, method: str
+) -> None:
     body = _encoded(reply).body or b""
     headers = {
         "x-openstack-request-id": request_id,
@@ -246,10 +264,40 @@ async def _send(send: Send, reply: Reply, extra: dict[str, str], request_id: str
         }
     )
     if reply.stream is not None and method != "HEAD":
-        async for part in reply.stream:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if not await _pour(reply.stream, receive, send):
+            return
         body = b""
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+async def _pour(stream: AsyncIterator[bytes], receive: Receive, send: Send) -> bool:
+    """Send the parts of a stream; whether the client took them all. Raises what the stream raises."""
+    pouring = asyncio.create_task(_send_parts(stream, send))
+    leaving = asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait({pouring, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        done = pouring.done()
+        for task in (pouring, leaving):
+            task.cancel()
+        await asyncio.wait({pouring, leaving})
+    return done and pouring.result()
+
+
+async def _send_parts(stream: AsyncIterator[bytes], send: Send) -> bool:
+    async for part in stream:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        except TimeoutError:
+            return False
+    return True
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 UNVERSIONED = Version(1, 0)

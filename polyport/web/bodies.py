@@ -123,6 +123,9 @@ def _windows(shape: type) -> tuple[tuple[str, str, Window], ...]:
     return tuple(found)
 
 
+_NESTED = (msgspec.Struct, list)
+
+
 def _check_windows(value: Any, version: Version, field: str) -> None:
     if isinstance(value, msgspec.Struct):
         for name, encoded, window in _windows(type(value)):
@@ -130,7 +133,7 @@ def _check_windows(value: Any, version: Version, field: str) -> None:
                 raise UnexpectedField(field=field or "body", name=encoded)
         for name, encoded in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
             inner = getattr(value, name)
-            if isinstance(inner, msgspec.Struct | list):
+            if isinstance(inner, _NESTED):
                 _check_windows(inner, version, f"{field}.{encoded}" if field else encoded)
     elif isinstance(value, list):
         for index, inner in enumerate(value):

@@ -95,7 +95,11 @@ class Call(Struct, kw_only=True):
 
 
 class Reply(Struct, kw_only=True):
-    """An answer. `body` is encoded as JSON unless it is bytes; a `stream` of a known `length` is sent as it comes."""
+    """An answer. `body` is encoded as JSON unless it is bytes; a `stream` is sent as it comes.
+
+    A stream is as long as the header content-length says, where there is one. It is given up when the client goes away,
+    and its `aclose`, where it has one, is called in any case.
+    """
 
     status: int = 200
     body: Any = None

@@ -69,6 +69,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """The server stops. Answers are finished, except for one that nobody knows the end of."""
+        super().shutdown()
+        # There is no cycle before the first request.
+        if getattr(self.cycle, "chunked_encoding", None):
+            self.transport.close()
+
     def _wait_for_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 

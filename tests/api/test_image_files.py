@@ -178,6 +178,41 @@ async def test_a_client_that_goes_away_leaves_the_image_as_it_was(cloud: TestClo
     assert (await upload(client, image_id, b"again")).status_code == 204
 
 
+async def test_a_download_ends_with_its_client(cloud: TestCloud, client: Client) -> None:
+    image_id = await queued(client)
+    assert (await upload(client, image_id, bytes(5 << 20))).status_code == 204
+    stored = cloud.config.images / files(cloud)[0]
+    assert stored.is_file()
+    requests = [{"type": "http.request"}]
+    first, gone = asyncio.Event(), asyncio.Event()
+    sent = 0
+
+    async def receive() -> dict[str, object]:
+        if requests:
+            return requests.pop()
+        await first.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        nonlocal sent
+        sent += len(message.get("body", b""))
+        if sent:
+            first.set()
+            # A client that takes nothing; it is not waited for when it has gone.
+            await gone.wait()
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"/image/v2/images/{image_id}/file",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in client.headers.items()],
+    }
+    await cloud.cloud.app(scope, receive, send)
+    assert 0 < sent < 5 << 20
+    assert str(stored) not in [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+
+
 async def test_an_image_deleted_while_its_bytes_come(cloud: TestCloud, client: Client) -> None:
     image_id = await queued(client)
 

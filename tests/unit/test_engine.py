@@ -84,6 +84,21 @@ async def test_a_host_is_woken_by_a_commit_even_if_the_client_has_gone(database:
     assert "host" in await names(database)
 
 
+async def test_who_waits_is_answered_before_a_host_is_woken(database: Database) -> None:
+    order: list[str] = []
+
+    async def host() -> None:
+        await database.wakeups.wait("host", 5)
+        order.append("host")
+
+    async def client() -> None:
+        await database.write(add("host"))
+        order.append("client")
+
+    await asyncio.gather(host(), client())
+    assert order == ["client", "host"]
+
+
 async def test_a_wake_up_between_two_waits_is_not_lost(database: Database) -> None:
     await database.write(add("host"))
     begin = asyncio.get_running_loop().time()

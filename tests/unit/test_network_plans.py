@@ -211,12 +211,12 @@ async def test_a_mac_that_is_drawn_and_taken_is_drawn_again(
     mode = "slaac" if automatic else "dhcpv6-stateful"
     new = NewSubnet(network_id=network, cidr="2001:db8::/64", ip_version=6, ipv6_address_mode=mode)
     await cloud.do(lambda tx: subnets.create_subnets(tx, MEMBER, [new]))
-    dice: Iterator[str] = iter([f"fa:16:3e:00:00:0{n}" for n in (1, 2, 2, 1, 4, 5)])
-    monkeypatch.setattr(new_ports, "random_mac", lambda: next(dice))
+    dice: Iterator[list[str]] = iter([[f"fa:16:3e:00:00:0{n}" for n in drawn] for drawn in ([1], [2, 1], [4, 5])])
+    monkeypatch.setattr(new_ports, "random_macs", lambda count: next(dice))
     await cloud.port(network)
     two = [NewPort(network_id=network)] * 2
     made = await cloud.do(lambda tx: ports.create_ports(tx, MEMBER, two))
-    # First one MAC for both, then one that is on the network already: neither will do.
+    # One of the first two is on the network already.
     assert [port.mac_address[-1] for port in made] == ["4", "5"]
     stored = await cloud.database.read(lambda tx: ports.read_ports(tx, [port.id for port in made]))
     assert [stored[port.id] for port in made] == made

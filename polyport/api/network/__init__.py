@@ -1,6 +1,7 @@
 """The network API, version 2.0 (Neutron's)."""
 
 from polyport.api.network import (
+    captures,
     extensions,
     floating_ips,
     networks,
@@ -15,6 +16,7 @@ from polyport.api.network import (
 )
 from polyport.api.network.counters import Counters
 from polyport.api.network.dialect import NetworkDialect
+from polyport.config import CaptureConfig
 from polyport.network.ports import PortGone
 from polyport.policy import admin, anyone, member, reader
 from polyport.web.routes import Route, Service, delete, get, own, post, put
@@ -22,14 +24,16 @@ from polyport.web.routes import Route, Service, delete, get, own, post, put
 __all__ = ["service"]
 
 
-def service(*, port_gone: PortGone, counters: Counters) -> Service:
+def service(
+    *, port_gone: PortGone, counters: Counters, capture: captures.Open, capture_config: CaptureConfig
+) -> Service:
     """The service. `port_gone` is told, inside of the transaction, of a port that goes while a server uses it;
-    `counters` asks the host."""
-    routes = _routes(port_gone, counters)
+    `counters` and `capture` ask the host, of a port's counters and frames."""
+    routes = _routes(port_gone, counters, captures.Captures(capture, capture_config))
     return Service(name="network", prefixes=("/network",), dialect=NetworkDialect(), routes=routes)
 
 
-def _routes(port_gone: PortGone, counters: Counters) -> list[Route]:
+def _routes(port_gone: PortGone, counters: Counters, running: captures.Captures) -> list[Route]:
     return [
         get("/", versions.index, anyone),
         get("/v2.0", versions.show, anyone),
@@ -50,6 +54,7 @@ def _routes(port_gone: PortGone, counters: Counters) -> list[Route]:
         own("GET", "/v2.0/ports/{id}", ports.showing(counters), reader),
         put("/v2.0/ports/{id}", ports.update, member),
         delete("/v2.0/ports/{id}", ports.deleting(port_gone), member),
+        own("GET", "/v2.0/ports/{id}/capture", running.show, member),
         own("GET", "/v2.0/security-groups", security_groups.index, reader),
         post("/v2.0/security-groups", security_groups.create, member),
         get("/v2.0/security-groups/{id}", security_groups.show, reader),

@@ -43,6 +43,12 @@ EXTENSIONS = (
         "2026-11-22",
     ),
     Extension(
+        "polyport-port-capture",
+        "Port Capture",
+        "The frames of a port as a pcap stream (GET /v2.0/ports/{id}/capture)",
+        "2026-11-22",
+    ),
+    Extension(
         "polyport-storm-guard",
         "Storm Guard",
         "Ports that close a loop (polyport:quarantined), and limits of floods (polyport:storm_guard)",

@@ -2,6 +2,7 @@
 
 driver      the protocol's calls; on the event loop
   |-- dhcp          answers guests; on the event loop
+  |-- capture       what passes a tap, for people; on the event loop
   `-- switch        bridges, taps and rules; everything below here runs on the namespace's own thread
         |-- netlink     bridges, taps and their descriptors
         |     `-- rtnetlink  the kernel's messages

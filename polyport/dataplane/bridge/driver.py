@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from polyport.config import DataplaneConfig
 from polyport.dataplane import DataplaneError, DataplaneFacts, FoundVif, Metadata, VifPlan
+from polyport.dataplane.bridge.capture import TapCapture, capture
 from polyport.dataplane.bridge.dhcp import Dhcp, Lease, lease_of
 from polyport.dataplane.bridge.drops import counters_of
 from polyport.dataplane.bridge.firewall import BadVif, Port
@@ -138,6 +139,13 @@ class BridgeDataplane:
     async def counters(self, port_id: PortId) -> PortCounters | None:
         passed = await self._thread.run(self._switch.passed, port_id)
         return None if passed is None else counters_of(passed, await self._switch.drops.of(tap_of(port_id)))
+
+    async def capture(self, port_id: PortId, snaplen: int) -> TapCapture | None:
+        def undo(opened: TapCapture | None) -> None:
+            if opened is not None:
+                opened.close()
+
+        return await self._thread.run_or_undo(undo, capture, tap_of(port_id), snaplen)
 
     def _answer(self, vif: VifPlan, lease: Lease | None, told: Told | None) -> None:
         """Let a vif that exists be told what its plan says."""

@@ -110,7 +110,7 @@ servers = sa.Table(
     sa.Column("admin_password", sa.String(255), nullable=True),
     sa.Column("trusted_certificates", sa.JSON, nullable=True),
     sa.Column("scheduler_hints", sa.JSON, nullable=False, default=dict),
-    sa.Column("group_id", sa.String(36), nullable=True, index=True),
+    sa.Column("group_id", sa.String(36), nullable=True),
     sa.Column("reservation_id", sa.String(16), nullable=False),
     sa.Column("launch_index", sa.Integer, nullable=False, default=0),
     sa.Column("fault", sa.JSON, nullable=True),  # {code, message, created, details?}
@@ -131,6 +131,13 @@ sa.Index(
     servers.c.plan_revision,
     sqlite_where=servers.c.terminated_at.is_(None),
     postgresql_where=servers.c.terminated_at.is_(None),
+)
+
+sa.Index(
+    "ix_servers_group",
+    servers.c.group_id,
+    sqlite_where=servers.c.group_id.is_not(None),
+    postgresql_where=servers.c.group_id.is_not(None),
 )
 
 nics = sa.Table(

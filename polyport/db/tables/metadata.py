@@ -20,4 +20,9 @@ revisions = sa.Table("revisions", metadata, sa.Column("value", sa.BigInteger, nu
 
 def now() -> str:
     """The present time as it is stored and compared: UTC, to the microsecond, `2026-11-22T18:00:00.000000`."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return stored_time(datetime.datetime.now(datetime.UTC))
+
+
+def stored_time(moment: datetime.datetime) -> str:
+    """A moment, given in UTC, in that form."""
+    return moment.isoformat(timespec="microseconds")[:26]

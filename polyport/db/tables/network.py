@@ -27,7 +27,8 @@ class Json(sa.types.UserDefinedType[Any]):
         return "JSON"
 
     def bind_processor(self, dialect: sa.Dialect) -> Any:
-        return lambda value: msgspec.json.encode(value).decode()
+        encode = msgspec.json.Encoder().encode
+        return lambda value: encode(value).decode()
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         return msgspec.json.Decoder(self.type).decode
@@ -97,7 +98,7 @@ ports = sa.Table(
     metadata,
     sa.Column("id", sa.String(36), primary_key=True),
     sa.Column("project_id", sa.String(64), nullable=False, index=True),
-    sa.Column("network_id", sa.String(36), sa.ForeignKey("networks.id"), nullable=False, index=True),
+    sa.Column("network_id", sa.String(36), sa.ForeignKey("networks.id"), nullable=False),
     sa.Column("name", sa.String(255), nullable=False, default="", index=True),
     sa.Column("description", sa.String(255), nullable=False, default=""),
     sa.Column("admin_state_up", sa.Boolean, nullable=False, default=True),
@@ -120,7 +121,7 @@ ports = sa.Table(
     sa.Column("created_at", sa.String(26), nullable=False),
     sa.Column("updated_at", sa.String(26), nullable=False),
     sa.Column("plan_revision", sa.BigInteger, nullable=False, index=True),
-    sa.UniqueConstraint("network_id", "mac_address"),
+    sa.UniqueConstraint("network_id", "mac_address"),  # finds the ports of a network, too
 )
 
 addresses = sa.Table(
