@@ -85,9 +85,10 @@ class LocalCloud:
         self._database = database
         self._store = store
         self._host = host
+        self._kept = plans.Kept()
 
     async def plan(self, since: int) -> HostPlan:
-        return await self._database.read(lambda tx: plans.plan_for(tx, self._host, since))
+        return await self._database.read(lambda tx: plans.plan_for(tx, self._host, since, self._kept))
 
     async def report(self, report: HostReport) -> None:
         await self._database.write(lambda tx: reports.record(tx, report))

@@ -31,11 +31,12 @@ class Host:
         self._database = cloud.cloud.database
         self.name = HostName(cloud.config.host)
         self.revision = 0
+        self._kept = plans.Kept()
 
     async def plan(self, since: int | None = None) -> HostPlan:
         """What changed since the last plan."""
         known = self.revision if since is None else since
-        plan = await self._database.read(lambda tx: plans.plan_for(tx, self.name, known))
+        plan = await self._database.read(lambda tx: plans.plan_for(tx, self.name, known, self._kept))
         self.revision = plan.revision
         return plan
 
