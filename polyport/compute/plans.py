@@ -19,7 +19,8 @@ from polyport.plan import HostPlan, NicPlan, ServerPlan
 
 
 class Kept:
-    """What was read for the plans of one host before."""
+    """What was read for the plans of one host before. For one life of a database: what was read of a transaction that
+    then was not committed must not be kept."""
 
     def __init__(self) -> None:
         self.forget()
@@ -32,7 +33,7 @@ class Kept:
 
 def plan_for(tx: Tx, host: HostName, since: int, kept: Kept) -> HostPlan:
     """What changed for a host after revision `since`; everything, read anew, where that is 0. A dozen statements at
-    most, and what they cost grows with what changed: of what did not, revisions alone are read.
+    most. What they cost grows with what changed: of what did not, revisions alone are read.
 
     A server changes with its own row, with a port of its, and (through `networks` and `security_groups`) with a network
     it is on and a group it is in. A changed group is the group alone, however many servers are in it.
