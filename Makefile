@@ -30,6 +30,7 @@ format: install ## rewrite the sources as the checks want them
 	@$(run) ruff check --fix-only .
 
 bench: install guest ## measure: requests, boots, frames (root)
+	@tools/install iperf3
 	@$(run) bench
 
 guest: install ## the small guest image, in .work/guest

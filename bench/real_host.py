@@ -8,17 +8,12 @@ import time
 
 from bench.client import Caller, until
 from bench.emulator import own_start
+from bench.ports import NICS, network, vif
 from bench.table import Row
 from demo.scratch import ScratchCloud
 from guest.build import KERNEL_ARGUMENTS, build
 from polyport.config import DataplaneConfig
-from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
-from polyport.ids import NetworkId, PortId, ServerId, SubnetId, new_id
-from polyport.plan import FixedIp, NetworkPlan, NicPlan, SubnetPlan
-
-NICS = 8
-"""Of a server."""
 
 
 def plugs() -> list[Row]:
@@ -45,8 +40,8 @@ async def _plugs() -> list[Row]:
 
 async def _plug_servers(dataplane: BridgeDataplane, count: int) -> tuple[float, float]:
     """Milliseconds to plug so many ports, and to unplug them, server by server as the agent does it."""
-    network = _network()
-    vifs = [_vif(network, number) for number in range(count)]
+    net = network()
+    vifs = [vif(net, number) for number in range(count)]
     servers = [vifs[start : start + NICS] for start in range(0, count, NICS)]
     taps: list[int] = []
     begin = time.perf_counter()
@@ -58,26 +53,8 @@ async def _plug_servers(dataplane: BridgeDataplane, count: int) -> tuple[float, 
         os.close(tap)
     begin = time.perf_counter()
     for server in servers:
-        await dataplane.unplug(*(vif.nic.port_id for vif in server))
+        await dataplane.unplug(*(each.nic.port_id for each in server))
     return plugged * 1000, (time.perf_counter() - begin) * 1000
-
-
-def _network() -> NetworkPlan:
-    subnet = SubnetPlan(id=SubnetId(new_id()), cidr="10.8.0.0/16", ip_version=4, gateway_ip="10.8.0.1")
-    return NetworkPlan(id=NetworkId(new_id()), name="bench", subnets=(subnet,))
-
-
-def _vif(network: NetworkPlan, number: int) -> VifPlan:
-    high, low = divmod(number + 10, 250)
-    nic = NicPlan(
-        port_id=PortId(new_id()),
-        slot=number % NICS + 1,
-        network_id=network.id,
-        mac_address=f"fa:16:3e:00:{high:02x}:{low:02x}",
-        fixed_ips=(FixedIp(network.subnets[0].id, f"10.8.{high}.{low + 2}"),),
-    )
-    server = ServerId(f"00000000-0000-4000-8000-{number // NICS:012d}")
-    return VifPlan(server_id=server, hostname="bench", nic=nic, network=network, default_route=number % NICS == 0)
 
 
 def guest_start(cloud: ScratchCloud) -> list[Row]:
@@ -90,14 +67,14 @@ def guest_start(cloud: ScratchCloud) -> list[Row]:
     extra = {"kernel_id": images["vmlinuz"], "ramdisk_id": images["initrd"], "os_command_line": KERNEL_ARGUMENTS}
     body = {"name": "vnf", "disk_format": "qcow2", "container_format": "bare", **extra}
     image = _image(caller, body, files / "disk.qcow2")
-    network = caller.call("POST", "/network/v2.0/networks", {"network": {"name": "n"}})["network"]["id"]
-    subnet = {"network_id": network, "ip_version": 4, "cidr": "10.9.0.0/16"}
+    network_id = caller.call("POST", "/network/v2.0/networks", {"network": {"name": "n"}})["network"]["id"]
+    subnet = {"network_id": network_id, "ip_version": 4, "cidr": "10.9.0.0/16"}
     caller.call("POST", "/network/v2.0/subnets", {"subnet": subnet})
     flavor = {"flavor": {"name": "g", "ram": 160, "vcpus": 1, "disk": 0}}
     flavor_id = caller.call("POST", "/compute/v2.1/flavors", flavor)["flavor"]["id"]
     spent = []
     for _ in range(5):
-        server = {"name": "g", "imageRef": image, "flavorRef": flavor_id, "networks": [{"uuid": network}] * NICS}
+        server = {"name": "g", "imageRef": image, "flavorRef": flavor_id, "networks": [{"uuid": network_id}] * NICS}
         begin = time.perf_counter()
         made = caller.call("POST", "/compute/v2.1/servers", {"server": server})["server"]["id"]
         path = f"/compute/v2.1/servers/{made}"
@@ -106,8 +83,8 @@ def guest_start(cloud: ScratchCloud) -> list[Row]:
         caller.call("DELETE", path)
         # The end of one server must not take time of the next one's start.
         until(lambda made=made: not cloud.server_directory(made).exists(), 60, 0.02)  # type: ignore[misc]
-    bridged = _network()
-    vifs = [_vif(bridged, number) for number in range(NICS)]
+    bridged = network()
+    vifs = [vif(bridged, number) for number in range(NICS)]
     emulator = asyncio.run(own_start(files, vifs, cloud.namespace, 5))
     return [
         Row(f"real guest, POST to running, {NICS} NICs, best of 5", min(spent), "ms", 150),

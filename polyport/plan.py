@@ -56,6 +56,8 @@ class NicPlan(Struct, frozen=True, kw_only=True):
     extra_dhcp_opts: tuple[tuple[str, str, int], ...] = ()
     """(option name, value, IP version) as the port's `extra_dhcp_opts` says."""
     storm: StormPlan | None = None
+    default_route: bool = False
+    """Whether the server's default routes shall be this NIC's; what comes of it, `agent.vifs.default_route` says."""
 
 
 class RulePlan(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ the EC2 tree. Names, keys and metadata are users' own text: they reach the drive
 The drive names exactly the NICs on the guest's command line, in slot order: cloud-init waits minutes for a
 NIC that is named and absent, and then configures none. Only one NIC gets the default route, and only the
 first NIC of a subnet that subnet's other routes: routes of equal weight on several NICs make the way out a
-matter of luck at each boot.
+matter of luck at each boot. The metadata service is on every NIC's link, also where there is no gateway: its
+route goes to the first NIC that has an IPv4 address.
 """
 
 import base64
@@ -19,6 +20,7 @@ import msgspec
 
 from polyport.agent.vendor_data import vendor_data
 from polyport.agent.vifs import default_route, is_default, network_of, subnets_of
+from polyport.dataplane import METADATA_ADDRESS
 from polyport.errors import HostError
 from polyport.ids import NetworkId, SubnetId
 from polyport.names import tap_of
@@ -137,11 +139,16 @@ def network_data(nics: tuple[NicPlan, ...], networks: Networks) -> Json:
     """
     defaults = {default_route(nics, networks, version) for version in (4, 6)}
     served: set[SubnetId] = set()
+    metadata = False
     entries: list[Json] = []
     for nic in nics:
         for address, subnet in subnets_of(nic, network_of(nic, networks)):
-            default = (nic.port_id, subnet.id) in defaults
-            routes = [] if subnet.id in served else list(_routes(subnet, default=default))
+            routes = [_default_route(subnet)] if (nic.port_id, subnet.id) in defaults else []
+            if subnet.id not in served:
+                routes += _routes(subnet)
+            if subnet.ip_version == 4 and not metadata:
+                routes.append(_METADATA_ROUTE)
+                metadata = True
             entries.append({"id": f"network{len(entries)}", **_network(nic, address, subnet, routes)})
             served.add(subnet.id)
     servers = {service["address"]: service for entry in entries for service in entry["services"]}
@@ -175,14 +182,21 @@ def _network(nic: NicPlan, address: str, subnet: SubnetPlan, routes: list[Json])
     }
 
 
-def _routes(subnet: SubnetPlan, *, default: bool) -> Iterable[Json]:
-    if default and subnet.gateway_ip is not None:
-        anywhere = "0.0.0.0" if subnet.ip_version == 4 else "::"  # noqa: S104 - a route, nothing is bound
-        yield {"network": anywhere, "netmask": anywhere, "gateway": subnet.gateway_ip}
+def _default_route(subnet: SubnetPlan) -> Json:
+    anywhere = "0.0.0.0" if subnet.ip_version == 4 else "::"  # noqa: S104 - a route, nothing is bound
+    return {"network": anywhere, "netmask": anywhere, "gateway": subnet.gateway_ip}
+
+
+def _routes(subnet: SubnetPlan) -> Iterable[Json]:
     for destination, next_hop in subnet.host_routes:
         if not is_default(destination):
             network = ipaddress.ip_network(destination, strict=False)
             yield {"network": str(network.network_address), "netmask": str(network.netmask), "gateway": next_hop}
+
+
+_METADATA_ROUTE: Json = {"network": METADATA_ADDRESS, "netmask": "255.255.255.255", "gateway": "0.0.0.0"}  # noqa: S104
+"""A gateway of zeros: there is none, the address is on the link, as in DHCP's option for routes (RFC 3442). A route
+without any is one the format does not have."""
 
 
 def ec2_meta_data(server: ServerPlan) -> Json:

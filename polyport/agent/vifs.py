@@ -48,10 +48,10 @@ def subnets_of(nic: NicPlan, network: NetworkPlan) -> Iterable[tuple[str, Subnet
 def default_route(
     nics: Iterable[NicPlan], networks: Mapping[NetworkId, NetworkPlan], ip_version: int
 ) -> tuple[PortId, SubnetId] | None:
-    """The NIC of a server that gets the default route, and the subnet it goes through: the first by slot with an
-    address in a subnet that has a gateway. Several default routes of equal weight would make the way out a matter of
-    luck at each boot."""
-    for nic in nics:
+    """The NIC of a server that gets the default route, and the subnet it goes through: of the NICs with an address in a
+    subnet that has a gateway the first by slot that is marked, and where none is, the first by slot. Several default
+    routes of equal weight would make the way out a matter of luck at each boot."""
+    for nic in sorted(nics, key=lambda nic: (not nic.default_route, nic.slot)):
         for _, subnet in subnets_of(nic, network_of(nic, networks)):
             if subnet.ip_version == ip_version and subnet.gateway_ip is not None:
                 return nic.port_id, subnet.id

@@ -37,6 +37,9 @@ EGRESS_CAUSES = (
 INGRESS_CAUSES = ("security_group", "invalid_state", "quarantine", "queue_full")
 """Why frames to a guest are dropped."""
 
+METADATA_ADDRESS = "169.254.169.254"
+"""Where guests look for metadata: on the link of every NIC, whether or not its subnet has a gateway."""
+
 
 class DataplaneError(HostError):
     """The dataplane could not do what was asked of it."""
@@ -50,7 +53,7 @@ class VifPlan(Struct, frozen=True, kw_only=True):
     nic: NicPlan
     network: NetworkPlan
     default_route: bool
-    """Whether DHCP gives this NIC the default route: one NIC of a server has it, the first that can."""
+    """Whether DHCP gives this NIC the default route: one NIC of a server has it at most."""
 
 
 class FoundVif(Struct, frozen=True, kw_only=True):

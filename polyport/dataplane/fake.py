@@ -114,7 +114,7 @@ class FakeDataplane:
 
     async def plug(self, vif: VifPlan) -> int:
         await self._hook("plug")
-        return self._make(vif)
+        return self._plug(vif)
 
     async def ensure(self, vifs: Iterable[VifPlan]) -> None:
         await self._hook("ensure")
@@ -124,7 +124,7 @@ class FakeDataplane:
 
     async def plug_all(self, vifs: Sequence[VifPlan]) -> tuple[int, ...]:
         await self._hook("plug_all")
-        return tuple(map(self._make, vifs))
+        return tuple(self._plug(vif) for vif in vifs)
 
     async def unplug(self, *port_ids: PortId) -> None:
         await self._hook("unplug")
@@ -164,11 +164,10 @@ class FakeDataplane:
             if inspect.isawaitable(outcome):
                 await outcome
 
-    def _make(self, vif: VifPlan) -> int:
+    def _plug(self, vif: VifPlan) -> int:
         descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        tap = tap_of(vif.nic.port_id)
-        self.networks.counters[tap] = _NOTHING
-        self.networks.end_captures(tap)
+        self.networks.counters[tap_of(vif.nic.port_id)] = _NOTHING
+        self.networks.end_captures(tap_of(vif.nic.port_id))
         self._put(vif)
         return descriptor
 

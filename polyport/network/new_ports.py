@@ -65,6 +65,7 @@ class NewPort(Struct, frozen=True, kw_only=True):
     security_groups: tuple[SecurityGroupId, ...] | None = None
     """None: the project's default group, where port security is on."""
     storm: StormPlan | None = None
+    default_route: bool = False
     tags: tuple[str, ...] = ()
 
 
@@ -216,6 +217,7 @@ def made_port(
         security_groups=groups,
         storm=entry.storm,
         quarantined=False,
+        default_route=entry.default_route,
         tags=entry.tags,
         revision_number=1,
         created_at=time,

@@ -99,6 +99,7 @@ def nic_plan(port: Port, *, slot: int, tag: str | None) -> NicPlan:
         security_groups=port.security_groups,
         extra_dhcp_opts=port.extra_dhcp_opts,
         storm=port.storm,
+        default_route=port.default_route,
     )
 
 

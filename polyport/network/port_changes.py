@@ -57,6 +57,7 @@ class PortChange(Struct, frozen=True, kw_only=True):
     extra_dhcp_opts: tuple[WantedOption, ...] | UnsetType = UNSET
     security_groups: tuple[SecurityGroupId, ...] | UnsetType = UNSET
     storm: StormPlan | UnsetType | None = UNSET
+    default_route: bool | UnsetType = UNSET
 
 
 _OF_NO_HOST = frozenset(("name", "description", "profile", "device_owner"))
@@ -141,6 +142,7 @@ def _plain_values(port: Port, change: PortChange) -> dict[str, Any]:
         "profile",
         "port_security_enabled",
         "storm",
+        "default_route",
     )
     values = {name: value for name in names if (value := getattr(change, name)) is not UNSET}
     if values.get("vnic_type", port.vnic_type) not in VNIC_TYPES:

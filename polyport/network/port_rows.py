@@ -46,6 +46,8 @@ class Port(Struct, frozen=True, gc=False):
     security_groups: tuple[SecurityGroupId, ...]
     storm: StormPlan | None
     quarantined: bool
+    default_route: bool
+    """Whether the server that uses it shall have its default route here."""
     tags: tuple[str, ...]
     revision_number: int
     created_at: str

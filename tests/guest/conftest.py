@@ -5,7 +5,7 @@ Fixtures are named after the life stage a server is in; `server_any` runs a stor
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +77,22 @@ def boot(request: pytest.FixtureRequest, rig: Rig, network: Any) -> Iterator[Cal
         return server
 
     yield make
+    keep_what_was_said(request, rig, servers)
+    consoles = [server.guest.console(200_000) for server in servers]
+    for server in servers:
+        server.delete()
+    # The guest's own scripts may not call what its busybox does not have.
+    assert not [line for console in consoles for line in console.splitlines() if line.endswith(": not found")]
+
+
+def keep_what_was_said(request: pytest.FixtureRequest, rig: Rig, servers: Iterable[Server]) -> None:
+    """The log and the consoles of a test that failed."""
     if request.node.stash.get(FAILED, False):
         folder = RESULTS / re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "polyport.log").write_text(rig.cloud.log.read_text()[-200_000:])
         for server in servers:
             (folder / f"{server.id}.console").write_text(server.guest.console(200_000))
-    consoles = [server.guest.console(200_000) for server in servers]
-    for server in servers:
-        server.delete()
-    # The guest's own scripts may not call what its busybox does not have.
-    assert not [line for console in consoles for line in console.splitlines() if line.endswith(": not found")]
 
 
 STAGES = ("active", "restarted", "rebooted", "recovered", "hotplugged")

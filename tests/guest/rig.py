@@ -73,15 +73,18 @@ class Server:
         return self.guest.wait_nics(*slots)
 
     def attach(self, **what: Any) -> Any:
-        before = len(self.guest.nics())
         made = self.compute.create_server_interface(self.id, **what)
-        self.rig.until(lambda: len(self.guest.nics()) == before + 1, "the guest sees the new NIC")
+        self.rig.until(lambda: made.mac_addr in self.macs(), "the guest sees the new NIC")
         return made
 
     def detach(self, port_id: str) -> None:
-        before = len(self.guest.nics())
+        mac = self.rig.client.network.get_port(port_id).mac_address
         self.compute.delete_server_interface(port_id, server=self.id)
-        self.rig.until(lambda: len(self.guest.nics()) == before - 1, "the guest let go of the NIC")
+        self.rig.until(lambda: mac not in self.macs(), "the guest let go of the NIC")
+
+    def macs(self) -> set[str]:
+        """The MACs of the guest's NICs."""
+        return {nic.mac for nic in self.guest.nics()}
 
     def stop(self) -> None:
         self.compute.stop_server(self.id)

@@ -1,5 +1,6 @@
 """Many NICs of one real guest on one network: order, identity, traffic."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -134,3 +135,14 @@ def test_ipv6_and_ipv4_on_every_nic(rig: Rig, network: Any, boot: Callable[..., 
         assert len(port.fixed_ips) == 2
     sent = server.guest.send(1, 2, 5, family=6)
     assert sent.crossed
+
+
+def test_a_nic_that_is_renamed_meanwhile_is_told_of(rig: Rig, network: Any, boot: Callable[..., Server]) -> None:
+    """As every new one is, half a second after it came."""
+    server = boot({"uuid": network.id}, {"uuid": network.id})
+    server.nics(1, 2)
+    renames = "for n in 1 2 3 4 5 6 7 8 9 10; do ip link set eno2 name other; ip link set other name eno2; done"
+    ran = server.guest.run(f"ip link set eno2 down; ({renames}) 2>/dev/null & while kill -0 $!; do nics; done")
+    told = [[nic["slot"] for nic in json.loads(line)] for line in ran.text.splitlines()]
+    assert len(told) > 1
+    assert all(slots == [1, 2] for slots in told), told

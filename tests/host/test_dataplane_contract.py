@@ -109,6 +109,7 @@ async def test_the_nics_of_a_server_are_plugged_and_unplugged_in_one_go(agent: A
     assert len({hold(descriptor) for descriptor in descriptors}) == 8
     found = {each.tap: each.network_id_prefix for each in await dataplane.found()}
     assert found == {tap_of(nic.nic.port_id): nic.network.id[:11] for nic in (*nics, bystander)}
+    assert all([await dataplane.counters(nic.nic.port_id) for nic in nics])
     await dataplane.unplug(PortId(new_id()), *(nic.nic.port_id for nic in nics))
     assert [each.tap for each in await dataplane.found()] == [tap_of(bystander.nic.port_id)]
     # Also the bridge that has lost its last.

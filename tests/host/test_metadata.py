@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.host
 
 PATIENCE = 20.0
 URL = "http://169.254.169.254"
+
+_numbers = itertools.count(1)
 
 
 def tell(server_id: ServerId, port_id: PortId, path: str) -> Answer | None:
@@ -51,24 +53,30 @@ async def dataplane(config: DataplaneConfig) -> AsyncIterator[BridgeDataplane]:
 Host = Callable[..., Awaitable[Guest]]
 
 
+@asynccontextmanager
+async def standing_in(number: int) -> AsyncIterator[Guest]:
+    """A guest that is gone afterwards, whatever happens."""
+    one = Guest(f"pp-metadata-{os.getpid()}-{number}")
+    try:
+        await one.open()
+        yield one
+    finally:
+        await one.close()
+        subprocess.run(["ip", "netns", "delete", one.name], check=(NAMESPACES / one.name).exists())
+
+
 @pytest.fixture
 async def guest(dataplane: BridgeDataplane) -> AsyncIterator[Host]:
     """Makes a guest with these NICs."""
-    numbers = itertools.count(1)
-    guests: list[Guest] = []
+    async with AsyncExitStack() as guests:
 
-    async def made(*vifs: VifPlan) -> Guest:
-        one = Guest(f"pp-metadata-{os.getpid()}-{next(numbers)}")
-        guests.append(one)
-        await one.open()
-        for plan in vifs:
-            await one.plug(await dataplane.plug(plan), plan)
-        return one
+        async def made(*vifs: VifPlan) -> Guest:
+            one = await guests.enter_async_context(standing_in(next(_numbers)))
+            for plan in vifs:
+                await one.plug(await dataplane.plug(plan), plan)
+            return one
 
-    yield made
-    for one in guests:
-        await one.close()
-        subprocess.run(["ip", "netns", "delete", one.name], check=(NAMESPACES / one.name).exists())
+        yield made
 
 
 async def test_two_projects_with_the_same_addresses_are_told_apart(guest: Host) -> None:
@@ -211,18 +219,15 @@ async def test_one_port_cannot_keep_others_waiting(guest: Host) -> None:
 async def test_the_next_agent_answers_too(config: DataplaneConfig) -> None:
     plan = vif(network(), "10.0.0.5")
     first, second = BridgeDataplane(config), BridgeDataplane(config)
-    await first.open(metadata=tell)
-    await first.ensure_groups([OPEN])
-    me = Guest(f"pp-metadata-{os.getpid()}-next")
-    await me.open()
-    await me.plug(await first.plug(plan), plan)
-    await me.run("ip", "route", "replace", "169.254.169.254/32", "dev", "eth1")
-    assert await me.get("/a") == told(plan, "/a")
-    await first.close()
-    await second.open(metadata=tell)
-    await second.ensure_groups([OPEN])
-    await second.ensure([plan])
-    assert await me.get("/b") == told(plan, "/b")
-    await second.close()
-    await me.close()
-    subprocess.run(["ip", "netns", "delete", me.name], check=True)
+    async with standing_in(next(_numbers)) as me:
+        await first.open(metadata=tell)
+        await first.ensure_groups([OPEN])
+        await me.plug(await first.plug(plan), plan)
+        await me.run("ip", "route", "replace", "169.254.169.254/32", "dev", "eth1")
+        assert await me.get("/a") == told(plan, "/a")
+        await first.close()
+        await second.open(metadata=tell)
+        await second.ensure_groups([OPEN])
+        await second.ensure([plan])
+        assert await me.get("/b") == told(plan, "/b")
+        await second.close()

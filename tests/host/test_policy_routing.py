@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import os
 import re
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -137,3 +138,49 @@ async def test_rules_of_addresses_that_went_go_too(guest: Host, tmp_path: Path) 
     assert "from 10.0.0.11" in rules
     assert "from 10.0.0.12" not in rules
     assert rules.count("lookup main") == 1
+
+
+async def state_of(guest: Guest) -> str:
+    """Its rules, and the routes of its NICs' own tables."""
+    routes = await guest.run("ip", "route", "show", "table", "all")
+    tables = sorted(line for line in routes.splitlines() if " table " in line and " table local " not in line)
+    return "\n".join([await guest.run("ip", "rule"), *tables])
+
+
+async def test_what_others_take_away_comes_back_and_then_it_is_quiet(guest: Host, tmp_path: Path) -> None:
+    net, owner = network(subnet("10.0.0.0/24"), subnet("2001:db8::/64")), server()
+    vifs = [vif(net, f"10.0.0.1{slot}", f"2001:db8::1{slot}", of=owner, slot=slot) for slot in (1, 2)]
+    me = await guest(*vifs)
+    # No questions for routers: they are events of the links.
+    await me.run("sysctl", "-qw", "net.ipv6.conf.eth1.accept_ra=0", "net.ipv6.conf.eth2.accept_ra=0")
+    script = tmp_path / "nic-routes"
+    script.write_text(script_of(owner, vifs))
+    words = ("env", "NICS=eth1 eth2", "bash", str(script))
+    await me.run(*words, "once")
+    before = await state_of(me)
+    assert "from 10.0.0.12" in before
+    # A second look changes nothing: each change is an event, and events are what it looks again for.
+    watch = subprocess.Popen(
+        ["ip", "-netns", me.name, "-o", "monitor", "route", "rule"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        await asyncio.sleep(0.5)
+        await me.run(*words, "once")
+        await me.run("ip", "route", "add", "10.9.9.9/32", "dev", "eth1")
+        assert watch.stdout is not None
+        assert "10.9.9.9" in await asyncio.to_thread(watch.stdout.readline), "the first that is heard of is ours"
+    finally:
+        watch.terminate()
+        watch.communicate()
+    await me.run("ip", "route", "delete", "10.9.9.9/32", "dev", "eth1")
+    table = before.partition("from 10.0.0.12 lookup ")[2].split()[0]
+    keeper = subprocess.Popen(["ip", "netns", "exec", me.name, *words], start_new_session=True)
+    try:
+        for taken in 2 * (("rule", "delete", "from", "10.0.0.12"), ("route", "flush", "table", table)):
+            await me.run("ip", *taken)
+            async with asyncio.timeout(30):
+                while await state_of(me) != before:
+                    await asyncio.sleep(0.1)
+    finally:
+        os.killpg(keeper.pid, signal.SIGTERM)
+        keeper.wait()

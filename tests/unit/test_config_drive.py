@@ -94,6 +94,33 @@ def test_every_nic_is_there_in_slot_order_and_one_has_the_default_route() -> Non
     assert defaults == [data["links"][0]["id"]]
 
 
+def test_the_marked_nic_has_the_default_route_and_the_first_the_subnets_others() -> None:
+    case = read("one_network")
+    first, second, *rest = case.server.nics
+    case.server = replace(case.server, nics=(first, replace(second, default_route=True), *rest))
+    data = latest(case.files(), "network_data.json")
+    links = [link["id"] for link in data["links"]]
+    of = {
+        route["network"]: entry["link"]
+        for entry in data["networks"]
+        for route in entry["routes"]
+        if entry["type"] == "ipv4"
+    }
+    assert of == {"0.0.0.0": links[1], "192.168.7.0": links[0], "169.254.169.254": links[0]}
+
+
+def test_metadata_has_a_route_on_the_link_of_one_nic_also_without_a_gateway() -> None:
+    case = read("one_network")
+    case.networks = tuple(
+        replace(network, subnets=tuple(replace(subnet, gateway_ip=None, host_routes=()) for subnet in network.subnets))
+        for network in case.networks
+    )
+    data = latest(case.files(), "network_data.json")
+    routes = [(entry["link"], route) for entry in data["networks"] for route in entry["routes"]]
+    way = {"network": "169.254.169.254", "netmask": "255.255.255.255", "gateway": "0.0.0.0"}
+    assert routes == [(data["links"][0]["id"], way)]
+
+
 def test_what_users_write_stays_text() -> None:
     nasty = '"}], "hostname": "evil\n\x00\u2028</script>$(reboot)\'\\'
     case = read("one_network")

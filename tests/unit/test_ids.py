@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from polyport.dataplane.bridge.network import asker_of
 from polyport.ids import PortId, is_uuid, new_ids
 from polyport.names import tap_of
 from polyport.network import port_rules
@@ -12,6 +13,7 @@ from polyport.network import port_rules
 def test_ids_made_together_are_random_uuids_with_names_of_their_own() -> None:
     made = new_ids(300)
     assert len({tap_of(PortId(each)) for each in made}) == 300
+    assert len({asker_of(PortId(each)) for each in made}) == 300
     assert len({each[-12:] for each in made}) == 300
     assert {uuid.UUID(each).version for each in made} == {4}
     assert all(str(uuid.UUID(each)) == each for each in made)

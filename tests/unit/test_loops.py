@@ -1,6 +1,6 @@
 """Which port closes a loop."""
 
-from polyport.dataplane.bridge.loops import Place, Sightings, closing_ports
+from polyport.dataplane.bridge.loops import Place, Sightings, closing_ports, joined_networks
 from polyport.dataplane.bridge.probe import frame_of, is_sealed, probe_mac, read_probe
 from polyport.ids import NetworkId, PortId, ServerId
 
@@ -33,6 +33,13 @@ def test_of_two_nics_on_one_network_the_higher_closes_the_loop() -> None:
 def test_all_but_the_lowest_close_a_loop() -> None:
     where = places(a1="s n", a2="s n", a3="s n", a4="s n")
     assert closed(seen("a1 a2", "a3 a2", "a1 a4"), where) == {"a2", "a3", "a4"}
+
+
+def test_networks_are_joined_by_what_carries_between_them() -> None:
+    where = places(a1="s n", a2="s n", a3="s m", b1="t k", b2="t l")
+    assert joined_networks(seen("a1 a2"), where) == frozenset()
+    assert joined_networks(seen("a1 a2", "a2 a3"), where) == {"n", "m"}
+    assert joined_networks(seen("a1 a3", "b2 b1", "gone b1"), where) == {"n", "m", "k", "l"}
 
 
 def test_a_guest_that_joins_two_networks_closes_nothing() -> None:

@@ -350,6 +350,25 @@ def test_the_default_route_goes_to_the_first_nic_that_can_have_it() -> None:
     assert [vif.default_route for vif in vifs] == [False, True, False]
 
 
+def test_the_default_route_goes_to_the_marked_nic_if_it_can_have_it() -> None:
+    def told(*marked: int) -> list[bool]:
+        nics = [
+            replace(
+                nic_plan(number, number),
+                # The last one has no address, and so no way to anywhere.
+                fixed_ips=(FixedIp(SubnetId("s4"), f"10.0.0.{number}"),) if number < 4 else (),
+                default_route=number in marked,
+            )
+            for number in (1, 2, 3, 4)
+        ]
+        return [vif.default_route for vif in vif_plans(server_plan(*nics), NETWORKS)]
+
+    assert told(2) == [False, True, False, False]
+    assert told(3, 2) == [False, True, False, False], "of two the lower slot"
+    assert told(4) == [True, False, False, False], "one that cannot have it leaves it where it would be"
+    assert told(4, 3) == [False, False, True, False]
+
+
 def test_a_report_tells_what_is_in_the_guest_and_what_is_not_yet() -> None:
     before = server_plan(nic_plan(1, 1), nic_plan(2, 2))
     after = server_plan(nic_plan(2, 2), nic_plan(3, 3), revision=2)

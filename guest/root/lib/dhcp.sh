@@ -16,10 +16,12 @@ bound | renew)
         ip addr add "$ip/$mask" dev "$interface"
         ;;
     esac
-    if [ -n "$router" ]; then
-        echo "${router%% *}" >"$kept/gateway4"
-        ip route add default via "${router%% *}" dev "$interface" 2>/dev/null
-    fi
+    # Who is told these goes by them alone; they name the default route, too.
+    set -- ${staticroutes:-${router:+0.0.0.0/0 ${router%% *}}}
+    while [ $# -ge 2 ]; do
+        add_route "$interface" 4 "$1" "$2"
+        shift 2
+    done
     for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
     ;;
 esac

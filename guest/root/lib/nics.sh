@@ -11,6 +11,7 @@ PLAN=/run/plan
 STATE=/run/nics
 WAKE=/run/wake
 FIRST_TABLE=300  # the table of slot k, and the preference of its rules, is 300 + k; busybox knows tables up to 1023
+METADATA=169.254.169.254 # on the link of every NIC
 LOCAL_AFTER=2000 # where the kernel's own first rule, "what is mine is local", goes
 
 # A frame from one NIC's address to another NIC's address has to leave the guest and come back in. So for what the guest
@@ -106,19 +107,22 @@ configure() {
     start_dhcp "$1"
 }
 
-# In the main table, for what the guest sends without saying from which address.
+# In the main table, for what the guest sends without saying from which address. A gateway of zeros is none.
 add_route() {
     [ -n "$4" ] || return
     case $3 in
     0.0.0.0/0) echo "$4" >"$STATE/$1/gateway4" ;;
     ::/0) echo "$4" >"$STATE/$1/gateway6" ;;
     esac
-    ip -"$2" route add "$3" via "$4" dev "$1" 2>/dev/null
+    case $4 in
+    0.0.0.0) ip -4 route add "$3" dev "$1" 2>/dev/null ;;
+    *) ip -"$2" route add "$3" via "$4" dev "$1" 2>/dev/null ;;
+    esac
 }
 
 start_dhcp() {
     read -r host </proc/sys/kernel/hostname
-    udhcpc -f -i "$1" -s /lib/dhcp.sh -t 5 -T 1 -A 5 -O mtu -x "hostname:$host" </dev/null >/dev/null 2>&1 &
+    udhcpc -f -i "$1" -s /lib/dhcp.sh -t 5 -T 1 -A 5 -O mtu -O staticroutes -x "hostname:$host" </dev/null >/dev/null 2>&1 &
     echo $! >"$STATE/$1/dhcp"
 }
 
@@ -168,6 +172,7 @@ route_one() {
         network_of "$address"
         ip_add 4 route "local ${address%/*} dev $name table $table"
         ip_add 4 route "$network dev $name src ${address%/*} table $table"
+        ip_add 4 route "$METADATA dev $name src ${address%/*} table $table"
         ip_add 4 rule "from ${address%/*} iif lo lookup $table pref $table"
     done
     for address in ${sixes//,/ }; do

@@ -49,6 +49,12 @@ EXTENSIONS = (
         "2026-11-22",
     ),
     Extension(
+        "polyport-default-route",
+        "Default Route",
+        "Which port of a server has its default route (polyport:default_route)",
+        "2026-11-22",
+    ),
+    Extension(
         "polyport-storm-guard",
         "Storm Guard",
         "Ports that close a loop (polyport:quarantined), and limits of floods (polyport:storm_guard)",

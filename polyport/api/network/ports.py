@@ -77,6 +77,7 @@ class CreatePort(Struct, forbid_unknown_fields=True, kw_only=True):
     host: Text | UnsetType | None = field(default=UNSET, name="binding:host_id")
     profile: dict[str, Any] | UnsetType | None = field(default=UNSET, name="binding:profile")
     storm: StormGuardBody | UnsetType | None = field(default=UNSET, name="polyport:storm_guard")
+    default_route: bool = field(default=False, name="polyport:default_route")
 
 
 class UpdatePort(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -95,6 +96,7 @@ class UpdatePort(Struct, forbid_unknown_fields=True, kw_only=True):
     host: Text | UnsetType | None = field(default=UNSET, name="binding:host_id")
     profile: dict[str, Any] | UnsetType | None = field(default=UNSET, name="binding:profile")
     storm: StormGuardBody | UnsetType | None = field(default=UNSET, name="polyport:storm_guard")
+    default_route: bool | UnsetType = field(default=UNSET, name="polyport:default_route")
 
 
 def index(call: Call, tx: Tx) -> Reply:
@@ -163,6 +165,7 @@ def port_view(context: Context, port: Port) -> View:
         ],
         "security_groups": port.security_groups,
         "binding:vnic_type": port.vnic_type,
+        "polyport:default_route": port.default_route,
         "polyport:quarantined": port.quarantined,
         "polyport:storm_guard": storm_view(port.storm),
         "tags": port.tags,
@@ -201,6 +204,7 @@ def _wanted(context: Context, body: CreatePort) -> NewPort:
         extra_dhcp_opts=_options(body.extra_dhcp_opts),
         security_groups=None if body.security_groups is UNSET else _groups(body.security_groups),
         storm=None if body.storm is UNSET else storm_of(body.storm),
+        default_route=body.default_route,
         tags=checked_tags(body.tags or ()),
     )
 
@@ -208,6 +212,7 @@ def _wanted(context: Context, body: CreatePort) -> NewPort:
 def _change(body: UpdatePort) -> PortChange:
     return PortChange(
         storm=UNSET if body.storm is UNSET else storm_of(body.storm),
+        default_route=body.default_route,
         name=body.name,
         description=body.description,
         admin_state_up=body.admin_state_up,

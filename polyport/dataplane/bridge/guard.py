@@ -25,16 +25,16 @@ from msgspec import Struct
 
 from polyport.dataplane.bridge import firewall, nflog, probe
 from polyport.dataplane.bridge.firewall import PROBE_GROUP, QUARANTINE, TABLE, Element, Port
-from polyport.dataplane.bridge.loops import Place, Sightings, closing_ports
+from polyport.dataplane.bridge.loops import Place, Sightings, closing_ports, joined_networks
 from polyport.dataplane.bridge.namespace import NamespaceThread
 from polyport.dataplane.bridge.nft import Nft
-from polyport.ids import PortId, ServerId
+from polyport.ids import NetworkId, PortId, ServerId
 from polyport.names import bridge_of, tap_of
 
 log = logging.getLogger(__name__)
 
 TICKS = 4
-"""In a second. Each port is probed in one of them; in all of them while its server has a loop."""
+"""In a second. Each port is probed in one of them; in all of them while its server has a loop or may close one."""
 
 _MOST_HURRIED = 8
 """NICs of a server that is probed faster: what comes back grows with the square of their number."""
@@ -81,6 +81,8 @@ class Guard:
         self._closing: frozenset[Element] = frozenset()
         self._before: frozenset[str] = frozenset()
         """Taps that were quarantined when this guard began."""
+        self._joined: frozenset[NetworkId] = frozenset()
+        """Networks that a guest joins with another one."""
         self._count = 0
         self._look = False
         self.quarantined: frozenset[PortId] = frozenset()
@@ -194,13 +196,25 @@ class Guard:
                 continue
             old = at.tap in self._before or sent.tap in self._before
             self._sightings.add(found.port_id, came_back, now, since=now + _EVER if old else now)
-            if len(self._of[at.place.server_id]) <= _MOST_HURRIED:
-                self._hurried[at.place.server_id] = now + QUARANTINE
+            self._hurry(at.place.server_id, now)
             self._look = True
+
+    def _hurry(self, server_id: ServerId, now: float) -> None:
+        if len(self._of[server_id]) <= _MOST_HURRIED:
+            self._hurried[server_id] = now + QUARANTINE
 
     async def _decide(self, now: float) -> None:
         places = {port_id: watched.place for port_id, watched in self._watched.items()}
-        closing = closing_ports(self._sightings.fresh(now), places)
+        fresh = self._sightings.fresh(now)
+        closing = closing_ports(fresh, places)
+        joined = joined_networks(fresh, places)
+        for server_id, port_ids in self._of.items() if joined else ():
+            # Whoever could join these networks a second time is found out the sooner.
+            if len({places[port_id].network_id for port_id in port_ids} & joined) > 1:
+                self._hurry(server_id, now)
+        if joined - self._joined:
+            log.info("guests join networks: %s", ", ".join(sorted(joined)), extra={"action": "join"})
+        self._joined = joined
         wanted = frozenset(
             Element("closing", f'"{self._watched[port_id].tap}" . {probe.probe_mac(other)}')
             for port_id, others in closing.items()

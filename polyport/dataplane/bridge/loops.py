@@ -73,6 +73,18 @@ def closing_ports(
     return closing
 
 
+def joined_networks(
+    seen: Mapping[tuple[PortId, PortId], float], places: Mapping[PortId, Place]
+) -> frozenset[NetworkId]:
+    """The networks that some guest joins with another one: one more guest there, and there is a circle."""
+    found: set[NetworkId] = set()
+    for pair in seen:
+        ends = {places[port_id].network_id for port_id in pair if port_id in places}
+        if len(ends) > 1:
+            found |= ends
+    return frozenset(found)
+
+
 class _Sets:
     """Disjoint sets (union-find)."""
 

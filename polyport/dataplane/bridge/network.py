@@ -1,10 +1,10 @@
 """What the host side of a network and of its ports is called and numbered, derived from their ids."""
 
-from polyport.dataplane import DataplaneError
+from polyport.dataplane import METADATA_ADDRESS, DataplaneError
 from polyport.ids import NetworkId, PortId
 
-RESPONDER_ADDRESS = "169.254.169.254"
-"""The host's own address on every network: the DHCP server id (and where guests look for metadata).
+RESPONDER_ADDRESS = METADATA_ADDRESS
+"""The host's own address on every network: the DHCP server id too.
 
 No subnet can contain it, so it never meets an address of a guest, also not where a guest is the gateway.
 """
@@ -33,9 +33,10 @@ def mark_of(network_id: NetworkId) -> int:
 def asker_of(port_id: PortId) -> int:
     """The packet mark by which a connection to the metadata service tells the port it came in by; never 0.
 
-    Two ports may share one (28 bits of their ids count): who reads it has to look whether it is one port's alone.
+    It is the end of what the tap is named by, in which ports that were made together differ. Others may share one (28
+    bits of their ids count): who reads it has to look whether it is one port's alone.
     """
-    number = int(port_id.replace("-", "")[:7], 16) or 1
+    number = int(port_id.replace("-", "")[3:10], 16) or 1
     return number << CONNECTION_BITS
 
 

@@ -109,7 +109,7 @@ class Switch:
         """
         port_ids = [port.vif.nic.port_id for port in ports]
         descriptors = []
-        self.drops.forget(tap_of(port_id) for port_id in port_ids if port_id in self._ports)
+        self.drops.forget([tap_of(port_id) for port_id in port_ids if port_id in self._ports])
         with ExitStack() as undo:
             # Rules come first, so that a tap is never on a bridge without them.
             undo.callback(self.unplug, port_ids)

@@ -116,6 +116,7 @@ ports = sa.Table(
     sa.Column("security_groups", Texts, nullable=False),  # ids, in the order given; mirrored by bindings
     sa.Column("storm", Storm, nullable=False),  # limits of the storm guard, before those of the network
     sa.Column("quarantined", sa.Boolean, nullable=False, default=False),
+    sa.Column("default_route", sa.Boolean, nullable=False, server_default=sa.false()),  # marked by its user
     sa.Column("tags", Texts, nullable=False),
     sa.Column("revision_number", sa.Integer, nullable=False, default=1),
     sa.Column("created_at", sa.String(26), nullable=False),

@@ -1,0 +1,107 @@
+"""A cloud as a process of its own: served until somebody asks it to stop, and taken down."""
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import click
+
+from polyport import __version__, cloud
+from polyport.config import Config
+from polyport.errors import Unavailable
+from polyport.web.server import server_for
+
+
+class CannotListen(Unavailable):
+    """The address {address} cannot be listened on: {reason}"""
+
+
+async def serve(config: Config, clouds: Path | None) -> None:
+    """Run a cloud until SIGINT or SIGTERM; `clouds`: where `clouds.yaml` is written besides. Raises `CannotListen`, and
+    what `cloud.running` raises."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with _listening(config.api.host, config.api.port) as listener:
+        async with cloud.running(config) as running:
+            server = server_for(running.app, config.api.host, config.api.port)
+            serving = asyncio.create_task(server.serve([listener]), name="server")
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            try:
+                # What is there now stays; a large list shall not be looked through again and again while it is made.
+                gc.freeze()
+                gc.set_threshold(100_000, 50, 50)
+                _announce(config, running.password, clouds)
+                await asyncio.wait({serving, stopping, running.agent}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                server.should_exit = True
+                await serving
+    click.echo("stopped; guests keep running")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """The socket clients reach; made before anything else is started, so that a mistake costs nothing."""
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+        )
+    except OSError as error:
+        raise CannotListen(address=f"{host}:{port}", reason=error.strerror or error) from error
+    # Connections have it from here. The event loop sets it only where it made the socket itself; without it the second
+    # half of an answer waits 40 ms for the client's acknowledgement of the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _announce(config: Config, password: str | None, clouds: Path | None) -> None:
+    url = config.api.public_url or f"http://{config.api.host}:{config.api.port}"
+    own = config.state / "clouds.yaml"
+    if password is not None:
+        _write_clouds(own, config, url, password)
+    if clouds is not None and own.exists():
+        _write_private(clouds, own.read_text())
+    click.echo(f"polyport {__version__} serves {url}/identity  (region {config.region})")
+    click.echo(f"credentials: {clouds or own}   try: openstack --os-cloud polyport server list")
+
+
+def _write_clouds(path: Path, config: Config, url: str, password: str) -> None:
+    auth = {
+        "auth_url": f"{url}/identity",
+        "username": "admin",
+        "password": password,
+        "project_name": "admin",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+    }
+    document = {"clouds": {"polyport": {"auth": auth, "region_name": config.region, "identity_api_version": 3}}}
+    # JSON is YAML, and needs no library to be quoted right.
+    _write_private(path, json.dumps(document, indent=2) + "\n")
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:  # noqa: PTH123 - it is open already
+        file.write(text)
+
+
+async def take_down(config: Config) -> tuple[int, int]:
+    """Stop all guests of a cloud that is not running; how many, and how many devices went."""
+    with cloud.state_of(config.state):
+        hypervisor, dataplane = cloud.drivers(config)
+        await hypervisor.open(lambda server_id: None)
+        await dataplane.open()
+        try:
+            guests = await hypervisor.guests()
+            for server_id in guests:
+                await hypervisor.stop(server_id, grace=5.0)
+            removed = await dataplane.sweep({})
+        finally:
+            await dataplane.close()
+            await hypervisor.close()
+    return len(guests), len(removed)
