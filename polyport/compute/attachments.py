@@ -17,7 +17,7 @@ from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.errors import Conflict, Invalid, NotFound, PolyportError
 from polyport.ids import ProjectId, ServerId
-from polyport.network import ports
+from polyport.network import ipam, ports
 
 
 class NicNotFound(NotFound):
@@ -83,9 +83,10 @@ def find_nic(tx: Tx, server_id: ServerId, port_id: str) -> Nic:
 
 
 def find_nic_by_address(tx: Tx, server: Server, address: str) -> Nic:
-    """A server's NIC by one of its addresses. Raises `AddressNotFound`."""
+    """A server's NIC by one of its addresses, in any notation. Raises `AddressNotFound`."""
+    wanted = ipam.number_of(address)
     for nic in nics.of_server(tx, server.id):
-        if any(ip == address for _, ip in nic.fixed_ips):
+        if any(ipam.number_of(ip) == wanted for _, ip in nic.fixed_ips):
             return nic
     raise AddressNotFound(address=address[:50], server_id=server.id)
 

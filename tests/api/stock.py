@@ -20,7 +20,7 @@ async def make_image(client: Client, name: str = "tiny") -> str:
 async def make_network(client: Client, name: str = "net1", cidr: str = "10.0.0.0/24") -> str:
     """The id of a network with a subnet."""
     network = await client.made("/network/networks", {"network": {"name": name}})
-    subnet = {"network_id": network["id"], "ip_version": 4, "cidr": cidr}
+    subnet = {"network_id": network["id"], "ip_version": 6 if ":" in cidr else 4, "cidr": cidr}
     await client.made("/network/subnets", {"subnet": subnet})
     network_id: str = network["id"]
     return network_id

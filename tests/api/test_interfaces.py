@@ -277,6 +277,17 @@ async def test_fixed_ip_actions_are_nics_too(client: Client) -> None:
         assert (await client.post(path, body)).status_code == 400
 
 
+async def test_an_address_is_meant_in_any_notation(client: Client) -> None:
+    server = await make_server(client, nics=1)
+    network_id = await make_network(client, "six", "2001:db8::/64")
+    path = f"/compute/servers/{server['id']}"
+    wanted = {"net_id": network_id, "fixed_ips": [{"ip_address": "2001:db8::ab"}]}
+    await client.made(f"{path}/os-interface", {"interfaceAttachment": wanted})
+    gone = await client.post(f"{path}/action", {"removeFixedIp": {"address": "2001:0DB8:0::AB"}})
+    assert gone.status_code == 202, gone.text
+    assert len(await ports_of(client, server["id"])) == 1
+
+
 async def test_a_locked_server_keeps_its_nics(client: Client, admin: Client) -> None:
     server = await make_server(client, nics=2)
     order = await ports_of(client, server["id"])
