@@ -1,8 +1,8 @@
 """The HTTP server: uvicorn with httptools, and a guard for what it leaves open.
 
-httptools is the strictest of the parsers, but neither it nor uvicorn bounds a request's head or what may follow its body
-(trailers): a client that never ends them would fill the memory before any token is looked at. `GuardedProtocol` counts
-their bytes, and gives a head a deadline.
+httptools is the strictest of the parsers, but neither it nor uvicorn bounds a request's head or what may follow its
+body (trailers): a client that never ends them would fill the memory before any token is looked at. `GuardedProtocol`
+counts their bytes, and gives a head a deadline.
 """
 
 import asyncio
