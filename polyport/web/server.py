@@ -48,7 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if self._in_head:
                 self.transport.write(_TOO_LARGE)
             self.transport.close()
-        elif self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
+        elif self.timeout_keep_alive_task is None and getattr(self.cycle, "response_complete", False):
             # Bytes that begin no request would keep an idle connection for good.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
