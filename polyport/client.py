@@ -116,11 +116,11 @@ class Client:
         self, method: str, url: str, body: Any = None
     ) -> Iterator[tuple[socket.socket, http.client.HTTPResponse]]:
         """The answer to a request, its head read, and the socket it comes by."""
-        parts = _parts(url)
+        parts, host = _parts(url)
         connection = (
-            http.client.HTTPSConnection(parts.hostname, parts.port, timeout=PATIENCE, context=self._context)
+            http.client.HTTPSConnection(host, parts.port, timeout=PATIENCE, context=self._context)
             if parts.scheme == "https"
-            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
+            else http.client.HTTPConnection(host, parts.port, timeout=PATIENCE)
         )
         headers = {"accept": "*/*", "content-type": "application/json"}
         if body is None:
@@ -143,16 +143,16 @@ class Client:
             connection.close()
 
 
-def _parts(url: str) -> SplitResult:
-    """Raises `BadUrl`."""
+def _parts(url: str) -> tuple[SplitResult, str]:
+    """A URL's parts, and the host in it. Raises `BadUrl`."""
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.path.isascii()
+        port = parts.port
     except ValueError as error:
         raise BadUrl(url=url) from error
-    if not fits:
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not parts.path.isascii():
         raise BadUrl(url=url)
-    return parts
+    return parts, parts.hostname
 
 
 def _context(access: Access) -> ssl.SSLContext:
