@@ -57,7 +57,10 @@ def down(path: Path | None, state: Path | None) -> None:
     from polyport.process import take_down
 
     _log(False)
-    stopped, removed = asyncio.run(take_down(_configured(path, state, None, False)))
+    try:
+        stopped, removed = asyncio.run(take_down(_configured(path, state, None, False)))
+    except PolyportError as error:
+        raise click.ClickException(error.message) from error
     click.echo(f"stopped {stopped} guests, removed {removed} devices")
 
 
@@ -129,7 +132,8 @@ def _configured(path: Path | None, state: Path | None, listen: str | None, fake:
         config = msgspec.structs.replace(config, state=state.absolute())
     if listen is not None:
         host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise click.BadParameter("HOST:PORT is wanted", param_hint="--listen")
         config = msgspec.structs.replace(config, api=msgspec.structs.replace(config.api, host=host, port=int(port)))
     if fake:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from polyport.clouds import Access
 from polyport.errors import Conflict, Invalid, NotFound, Unavailable
@@ -31,6 +31,10 @@ class Unreachable(Unavailable):
 
 class Refused(Invalid):
     """The cloud says: {words} (HTTP {status})"""
+
+
+class NoIdentityService(NotFound):
+    """{url} is no identity service: its answer is no token."""
 
 
 class NoNetworkService(NotFound):
@@ -80,8 +84,11 @@ class Client:
         url = access.auth_url if access.auth_url.endswith("/v3") else access.auth_url + "/v3"
         with self._asked("POST", f"{url}/auth/tokens", body=body) as (_, response):
             self._token = response.headers.get("x-subject-token", "")
-            catalog = _decoded(response)["token"].get("catalog", [])
-        self._network = _network(catalog, access)
+            document = _decoded(response)
+        try:
+            self._network = _network(document["token"].get("catalog", []), access)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise NoIdentityService(url=url) from error
 
     def port_id(self, name: str) -> str:
         """The id of a port by its id or its name. Raises `NoSuchPort`, `SeveralPorts`."""
@@ -109,13 +116,11 @@ class Client:
         self, method: str, url: str, body: Any = None
     ) -> Iterator[tuple[socket.socket, http.client.HTTPResponse]]:
         """The answer to a request, its head read, and the socket it comes by."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadUrl(url=url)
+        parts, host = _parts(url)
         connection = (
-            http.client.HTTPSConnection(parts.hostname, parts.port, timeout=PATIENCE, context=self._context)
+            http.client.HTTPSConnection(host, parts.port, timeout=PATIENCE, context=self._context)
             if parts.scheme == "https"
-            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
+            else http.client.HTTPConnection(host, parts.port, timeout=PATIENCE)
         )
         headers = {"accept": "*/*", "content-type": "application/json"}
         if body is None:
@@ -136,6 +141,18 @@ class Client:
                 yield sock, response
         finally:
             connection.close()
+
+
+def _parts(url: str) -> tuple[SplitResult, str]:
+    """A URL's parts, and the host in it. Raises `BadUrl`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadUrl(url=url) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not parts.path.isascii():
+        raise BadUrl(url=url)
+    return parts, parts.hostname
 
 
 def _context(access: Access) -> ssl.SSLContext:

@@ -179,6 +179,10 @@ async def _at_work(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
 
 async def _prepare(config: Config) -> str | None:
     """The schema, and the rows a cloud begins with. The administrator's password where it was made here."""
+    if config.database is None:
+        # Passwords and tokens are in it, if only as digests. SQLite gives its log and index the mode of the database.
+        config.database_file.touch(mode=0o600)
+        config.database_file.chmod(0o600)
     await asyncio.to_thread(schema.upgrade, config.database_url)
     database = Database(config.database_url)
     database.open()

@@ -102,8 +102,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = field(default_factory=Limits)
 
     @property
+    def database_file(self) -> Path:
+        """Where the database is when `database` does not say it."""
+        return self.state / "polyport.db"
+
+    @property
     def database_url(self) -> str:
-        return self.database or f"sqlite:///{self.state / 'polyport.db'}"
+        return self.database or f"sqlite:///{self.database_file}"
 
     @property
     def images(self) -> Path:

@@ -60,7 +60,8 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _announce(config: Config, password: str | None, clouds: Path | None) -> None:
-    url = config.api.public_url or f"http://{config.api.host}:{config.api.port}"
+    host = f"[{config.api.host}]" if ":" in config.api.host else config.api.host
+    url = config.api.public_url or f"http://{host}:{config.api.port}"
     own = config.state / "clouds.yaml"
     if password is not None:
         _write_clouds(own, config, url, password)
@@ -87,6 +88,7 @@ def _write_clouds(path: Path, config: Config, url: str, password: str) -> None:
 def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w") as file:  # noqa: PTH123 - it is open already
+        os.fchmod(descriptor, 0o600)  # a file that was there before keeps its mode
         file.write(text)
 
 

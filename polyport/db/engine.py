@@ -10,6 +10,7 @@ checkpoints, which is what SQLite before 3.51.3 needs to be safe, and clients do
 """
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -23,6 +24,8 @@ import sqlalchemy as sa
 from polyport.db.prebuilt import Done, Program, Programs
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _MOST_TOGETHER = 64
 _CHECKPOINT_AFTER = 100
@@ -209,14 +212,14 @@ class Database:
                 try:
                     job = self._jobs.get(timeout=0.05 if uncheckpointed >= _CHECKPOINT_AFTER else 3600)
                 except queue.Empty:
-                    connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+                    _fold_back(connection)
                     uncheckpointed = 0
                     continue
                 if job is None:
                     return
                 uncheckpointed += self._write_together(connection, job)
                 if uncheckpointed >= _CHECKPOINT_ALWAYS:
-                    connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+                    _fold_back(connection)
                     uncheckpointed = 0
         finally:
             connection.close()
@@ -287,6 +290,15 @@ class Database:
         if job is None:
             self._jobs.put(None)
         return job
+
+
+def _fold_back(connection: sa.Connection) -> None:
+    """Write what is in the log to its place. Where the disk is full, for one, it stays in the log until another time:
+    the writer must outlive that, or nobody would be answered any more."""
+    try:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+    except sa.exc.DBAPIError:
+        log.warning("the database's log cannot be folded back now", exc_info=True, extra={"action": "checkpoint"})
 
 
 def _driver(connection: sa.Connection) -> sqlite3.Connection:

@@ -113,6 +113,14 @@ def read_token(tx: Tx, token: str) -> TokenFacts:
     return facts
 
 
+def read_again(tx: Tx, had: TokenFacts) -> TokenFacts:
+    """What a token that was read before is worth by now. Raises `TokenNotFound`."""
+    facts = _facts(tx, had.digest, now())
+    if facts is None:
+        raise TokenNotFound
+    return facts
+
+
 def revoke(tx: Tx, token: str) -> None:
     """Raises `TokenNotFound`."""
     if tx.execute(sa.delete(tokens).where(tokens.c.digest == digest_of(token))).rowcount == 0:

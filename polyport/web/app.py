@@ -16,7 +16,7 @@ import msgspec
 
 from polyport.context import Context
 from polyport.db.engine import Database, Tx
-from polyport.errors import NotFound, PolyportError, TooLarge, Unauthenticated
+from polyport.errors import Invalid, NotFound, PolyportError, TooLarge, Unauthenticated
 from polyport.ids import ProjectId, UserId, new_id
 from polyport.policy import PolicyNotAuthorized, anyone
 from polyport.web.calls import Call, Query, Reply
@@ -46,6 +46,10 @@ class WrongMethod(PolyportError):
 
 class BodyTooLarge(TooLarge):
     """The request body is larger than {most} bytes."""
+
+
+class BodyStalled(Invalid):
+    """Nothing of the request body came for {seconds:.0f} seconds."""
 
 
 class Disconnected(Exception):
@@ -127,7 +131,7 @@ class App:
             status, body = service.dialect.error(error)
             if status >= 500:
                 log.error("request failed", exc_info=error, extra={"action": "request", "request": request_id})
-            reply = Reply(status=status, body=body, headers=_challenge(status, root_url))
+            reply = Reply(status=status, body=body, headers=_more_headers(status, root_url))
         except Disconnected:
             return
         except Exception as error:
@@ -194,8 +198,14 @@ def _query(scope: Scope) -> Query:
         raise TooLarge("The query string has too many parameters.") from error
 
 
-def _challenge(status: int, root_url: str) -> dict[str, str]:
-    return {"www-authenticate": f'Keystone uri="{root_url}/identity"'} if status == 401 else {}
+def _more_headers(status: int, root_url: str) -> dict[str, str]:
+    """What an error's answer says besides."""
+    match status:
+        case 401:
+            return {"www-authenticate": f'Keystone uri="{root_url}/identity"'}
+        case 408:
+            return {"connection": "close"}  # the rest of the body is not waited for either
+    return {}
 
 
 def _encoded(reply: Reply) -> Reply:
@@ -221,7 +231,11 @@ async def _body(receive: Receive, headers: dict[str, str], most: int) -> bytes:
 
 async def _stream(receive: Receive) -> AsyncIterator[bytes]:
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                message = await receive()
+        except TimeoutError as error:
+            raise BodyStalled(seconds=STALL_SECONDS) from error
         if message["type"] == "http.disconnect":
             raise Disconnected
         if message.get("body"):

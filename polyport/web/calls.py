@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 _TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))
 _FALSE = frozenset(("0", "f", "false", "off", "n", "no"))
+_MOST_PARAMETERS = 400
+"""Of a query. Each may become one or two conditions of a statement, and SQLite takes them 1000 deep."""
 
 
 class InvalidParameter(Invalid):
@@ -26,7 +28,7 @@ class Query:
     """The query string: names may be repeated, order is kept."""
 
     def __init__(self, text: str) -> None:
-        self.pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=1000)
+        self.pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The last value of a name, as OpenStack takes it."""

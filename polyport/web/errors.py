@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from polyport import errors
-from polyport.web.app import WrongMethod
+from polyport.web.app import BodyStalled, WrongMethod
 
 STATUS: Mapping[type[errors.PolyportError], int] = {
     errors.Invalid: 400,
@@ -11,6 +11,7 @@ STATUS: Mapping[type[errors.PolyportError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     WrongMethod: 405,
+    BodyStalled: 408,
     errors.NotAcceptable: 406,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,

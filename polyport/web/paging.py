@@ -65,7 +65,11 @@ def paged(
 ) -> sa.Select[Any]:
     """`statement` cut to a page. `columns` maps sort keys to columns, `marker` sort keys (and the tie-breaker's name)
     to the values of the marker's row. NULL sorts below everything."""
-    keys = [(columns[name], descends, name) for name, descends in page.sorts]
+    sorts: dict[str, bool] = {}
+    for name, descends in page.sorts:
+        # A key that comes again changes nothing, but would make the condition longer with the square of its number.
+        sorts.setdefault(name, descends)
+    keys = [(columns[name], descends, name) for name, descends in sorts.items()]
     keys.append((tie, keys[-1][1] if keys else False, tie.key or "id"))
     if page.reverse:
         keys = [(column, not descends, name) for column, descends, name in keys]

@@ -1,8 +1,8 @@
 """The HTTP server: uvicorn with httptools, and a guard for what it leaves open.
 
-httptools is the strictest of the parsers, but neither it nor uvicorn bounds a request's head: a client that never ends
-it would fill the memory before any token is looked at. `GuardedProtocol` counts the bytes of a head, and gives it a
-deadline.
+httptools is the strictest of the parsers, but neither it nor uvicorn bounds a request's head or what may follow its
+body (trailers): a client that never ends them would fill the memory before any token is looked at. `GuardedProtocol`
+counts their bytes, and gives a head a deadline.
 """
 
 import asyncio
@@ -23,14 +23,16 @@ _TOO_LARGE = (
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Cuts a connection whose request head is too long or too slow.
+    """Cuts a connection whose request head is too long or too slow, or whose body is followed by as much.
 
-    `_head` is the number of bytes of the head that is coming in; None while there is none (a body, or nothing, comes).
+    `_unused` is the number of bytes that came since a head was whole or a piece of a body was there; `_in_head` is
+    whether a head is to come or coming in.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head: int | None = 0
+        self._unused = 0
+        self._in_head = True
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,31 +40,42 @@ class GuardedProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._head is not None:
-            self._head += len(data)
-            # What came in one piece with the body's beginning is longer than its head: only a head that is still
-            # open after this piece counts.
-            before = self._head
-            super().data_received(data)
-            if _open(self._head) and before > MOST_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
-            return
+        self._unused += len(data)
         super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._unused > MOST_HEAD_BYTES:
+            if self._in_head:
+                self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self.timeout_keep_alive_task is None and getattr(self.cycle, "response_complete", False):
+            # Bytes that begin no request would keep an idle connection for good.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._head is None:
-            self._head = 0
+        self._in_head = True
         if self._deadline is None:
             self._wait_for_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers are no headers: nobody here asks for them, and who asks for headers must not get them.
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._head = None
+        self._in_head = False
+        self._unused = 0
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unused = 0
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
@@ -81,13 +94,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self._head is not None and not self.transport.is_closing():
+        if self._in_head and not self.transport.is_closing():
             self.transport.close()
-
-
-def _open(head: int | None) -> bool:
-    """Whether a head is still coming in; the parser may have closed it meanwhile."""
-    return head is not None
 
 
 def server_for(app: Any, host: str, port: int) -> uvicorn.Server:

@@ -279,6 +279,7 @@ async def test_filters(client: Client) -> None:
         "?member_status=x",
         "?protected=x",
         "?os_hidden=x",
+        "?name=in:a%0Ab",
     ):
         assert (await client.get("/image/images" + query)).status_code == 400, query
 

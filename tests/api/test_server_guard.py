@@ -1,11 +1,13 @@
 """The HTTP server on a real socket: heads without end, slow heads, broken bodies, clients that go away."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from polyport.web import app
 from polyport.web import server as servers
 from polyport.web.server import server_for
 from tests.api.client import TestCloud
@@ -62,6 +64,47 @@ async def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatc
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /identity/v3 HT")
     assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "STALL_SECONDS", 0.05)
+    for head in (b"Content-Length: 5000\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /identity/v3/auth/tokens HTTP/1.1\r\nHost: x\r\n" + head)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"connection: close" in answer
+        writer.close()
+
+
+async def test_trailers_without_end_are_cut(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = b"POST /identity/v3/auth/tokens HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head + b"2\r\n{}\r\n0\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(40):
+            writer.write(b"X-A: " + b"a" * 8000 + b"\r\n")
+            await writer.drain()
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_a_trailer_is_no_header(port: int) -> None:
+    head = b"POST /identity/v3/auth/tokens HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await talk(port, head + b"2\r\n{}\r\n0\r\nConnection: close\r\nX-A: b\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_what_begins_no_request_does_not_keep_a_connection(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /identity/v3 HTTP/1.1\r\nHost: x\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(40):
+            writer.write(b"\r\n" * 4000)
+            await writer.drain()
+        await asyncio.wait_for(reader.read(), 5)
     writer.close()
 
 

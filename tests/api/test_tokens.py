@@ -1,7 +1,12 @@
 """The way to a token, what it is worth, and what ends that."""
 
+import asyncio
+import threading
+
 import httpx
 
+from polyport.identity.passwords import hash_password
+from polyport.identity.users import UserChange, update_user
 from tests.api.client import Client, TestCloud
 
 
@@ -234,3 +239,24 @@ async def test_versions_are_found_from_the_root_on(cloud: TestCloud) -> None:
         answer = await anonymous.get(path)
         assert answer.status_code == 200
         assert answer.json()["version"]["status"] == "stable"
+
+
+async def test_a_new_password_ends_a_token_that_is_just_being_made(cloud: TestCloud, admin: Client) -> None:
+    """The token it is made from is valid when it is looked at, and gone when the new one's turn to be written comes."""
+    database = cloud.cloud.database
+    user = await admin.made("/identity/v3/users", {"user": {"name": "ann", "password": "old"}})
+    token = (await cloud.anonymous().post("/identity/v3/auth/tokens", by_password("ann", "old"))).headers
+    go_on = threading.Event()
+    change = UserChange(password_hash=hash_password("new"))
+    first = [
+        asyncio.create_task(database.write(lambda tx: go_on.wait(10))),
+        asyncio.create_task(database.write(lambda tx: update_user(tx, user["id"], change))),
+    ]
+    await asyncio.sleep(0)  # both are asked for
+    making = asyncio.create_task(cloud.anonymous().post("/identity/v3/auth/tokens", by_token(token["x-subject-token"])))
+    async with asyncio.timeout(10):
+        while database._jobs.qsize() < 2:
+            await asyncio.sleep(0.001)
+        go_on.set()
+        await asyncio.gather(*first)
+        assert (await making).status_code == 401

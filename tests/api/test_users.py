@@ -1,5 +1,7 @@
 """Users: made and changed by administrators, and by themselves only as far as their password goes."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.api.client import Client, TestCloud
@@ -151,3 +153,19 @@ async def test_options_without_effect_are_kept(admin: Client) -> None:
     changed = (await admin.patch(f"{USERS}/{user['id']}", change)).json()["user"]
     assert changed["options"] == {"multi_factor_auth_enabled": False}
     assert (await admin.patch(f"{USERS}/{user['id']}", {"user": {"domain_id": "x"}})).status_code == 403
+
+
+@pytest.mark.parametrize("gone", ["renamed", "deleted"])
+async def test_an_administrator_who_was_taken_away_does_not_come_back(tmp_path: Path, gone: str) -> None:
+    async with TestCloud(tmp_path) as cloud:
+        boss = await cloud.client("admin", "admin", user="boss")
+        (first,) = (await boss.get(f"{USERS}?name=admin")).json()["users"]
+        if gone == "renamed":
+            renamed = {"user": {"name": "root"}}
+            assert (await boss.patch(f"{USERS}/{first['id']}", renamed)).status_code == 200
+        else:
+            assert (await boss.delete(f"{USERS}/{first['id']}")).status_code == 204
+    async with TestCloud(tmp_path) as cloud:
+        assert cloud.cloud.password is None
+        boss = await cloud.client("admin", "admin", user="boss")
+        assert (await boss.get(f"{USERS}?name=admin")).json()["users"] == []

@@ -1,6 +1,8 @@
 """Transactions: all or nothing, committed together, woken afterwards."""
 
 import asyncio
+import resource
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,3 +147,20 @@ async def test_close_commits_what_was_asked_for(tmp_path: Path, database: Databa
     await asyncio.to_thread(database.close)
     await asyncio.gather(*works)
     assert len(works) == 10
+
+
+async def test_a_disk_that_was_full_ends_no_writer(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for number in range(150):
+        await database.write(add(f"n{number}" + "x" * 500))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        async with asyncio.timeout(5):
+            while "cannot be folded back" not in caplog.text:
+                await asyncio.sleep(0.01)
+        with pytest.raises(sqlite3.OperationalError):
+            await asyncio.wait_for(database.write(add("z" * 5000)), 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert await asyncio.wait_for(database.write(add("after")), 5) == "after"
+    assert "after" in await names(database)

@@ -175,6 +175,11 @@ class Gate:
     ) -> tuple[str, TokenFacts]:
         if login is not None and get_login(tx, login.user_id) != login:
             raise Unauthenticated  # the password was changed while it was being checked
+        if parent is not None:
+            try:
+                parent = tokens.read_again(tx, parent)
+            except tokens.TokenNotFound as error:
+                raise Unauthenticated from error  # ended while its heir waited for this transaction
         user_id = login.user_id if login is not None else parent.user.id if parent is not None else ""
         proven = tuple(dict.fromkeys((*(parent.methods if parent else ()), *methods)))
         resolved = _scope_of(tx, user_id, scope)

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from polyport.api.image.files import NotOctets, UnsatisfiableRange, UploadStalled
+from polyport.api.image.files import NotOctets, UnsatisfiableRange
 from polyport.api.image.patches import NotAPatch
 from polyport.errors import PolyportError
 from polyport.image.formats import UnusableData
@@ -16,7 +16,6 @@ _STATUS: dict[type[PolyportError], int] = {
     NotOctets: 415,
     NotAPatch: 415,
     UnusableData: 415,
-    UploadStalled: 408,
     UnsatisfiableRange: 416,
     ImageGone: 410,
 }

@@ -17,7 +17,6 @@ from polyport.image.store import Store, Upload
 from polyport.web.calls import Call, Reply
 
 _PIECE = 1 << 20
-_STALL_SECONDS = 60.0
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 
 
@@ -27,10 +26,6 @@ class NotOctets(Invalid):
 
 class SizeMismatch(Invalid):
     """The image data has {size} bytes, not {expected} as the request's headers say."""
-
-
-class UploadStalled(Invalid):
-    """No image data came for {seconds:.0f} seconds."""
 
 
 class UnsatisfiableRange(Invalid):
@@ -99,15 +94,11 @@ class Files:
 
 
 async def _receive(stream: AsyncIterator[bytes], upload: Upload) -> None:
-    """Hand the body to the upload in pieces worth a thread's time. Raises what the upload raises, `UploadStalled`."""
+    """Hand the body to the upload in pieces worth a thread's time. Raises what both of them raise."""
     waiting: list[bytes] = []
     size = 0
     while True:
-        try:
-            async with asyncio.timeout(_STALL_SECONDS):
-                part = await anext(stream, None)
-        except TimeoutError as error:
-            raise UploadStalled(seconds=_STALL_SECONDS) from error
+        part = await anext(stream, None)
         if part is not None:
             waiting.append(part)
             size += len(part)

@@ -92,7 +92,10 @@ def _sort_of(key: str, direction: str) -> tuple[str, bool]:
 def _text(name: str, value: str) -> Condition:
     if not value.startswith("in:"):
         return Condition(name, "eq", (value,))
-    values = next(csv.reader([value.removeprefix("in:")], skipinitialspace=True), [])
+    try:
+        values = next(csv.reader([value.removeprefix("in:")], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise InvalidParameter(name=name, value=value[:100], reason="It is not a list of values.") from error
     if len(values) > 500:
         raise InvalidParameter(name=name, value=value[:100], reason="The list is too long.")
     return Condition(name, "in", tuple(values))

@@ -1,0 +1,71 @@
+"""The process: who may read what it writes, where clients are told to go, and mistakes said in words."""
+
+import json
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from polyport import cloud, process
+from polyport.cli import _configured, main
+from polyport.config import Api, Config
+
+
+def announced(tmp_path: Path, api: Api, clouds: Path | None = None) -> str:
+    config = Config(state=tmp_path, api=api)
+    process._announce(config, "secret", clouds)
+    document = json.loads((tmp_path / "clouds.yaml").read_text())
+    return str(document["clouds"]["polyport"]["auth"]["auth_url"])
+
+
+def test_a_password_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("{}")
+    mine.chmod(0o644)
+    announced(tmp_path, Api(), mine)
+    for path in (mine, tmp_path / "clouds.yaml"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert "secret" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [("127.0.0.1:18765", "http://127.0.0.1:18765/identity"), ("[::1]:18765", "http://[::1]:18765/identity")],
+)
+def test_where_it_listens_is_where_clients_go(tmp_path: Path, listen: str, url: str) -> None:
+    config = _configured(None, tmp_path, listen, True)
+    process._listening(config.api.host, config.api.port).close()
+    assert announced(tmp_path, config.api) == url
+
+
+@pytest.mark.parametrize("listen", ["9000", "x:", "x:0", "x:70000", "x:²", "[::1]"])
+def test_no_place_to_listen(tmp_path: Path, listen: str) -> None:
+    result = CliRunner().invoke(main, ["up", "--fake", "--state", str(tmp_path / "s"), "--listen", listen])
+    assert result.exit_code == 2
+    assert "HOST:PORT" in result.output
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_cloud_that_runs_is_not_taken_down(tmp_path: Path) -> None:
+    config = tmp_path / "polyport.toml"
+    config.write_text('[hypervisor]\ndriver = "fake"\n[dataplane]\ndriver = "fake"\n')
+    command = ["down", "--config", str(config), "--state", str(tmp_path / "state")]
+    with cloud.state_of(tmp_path / "state"):
+        result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "Another polyport runs" in result.output
+    config.write_text("nonsense")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "not valid" in result.output
+
+
+async def test_a_database_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    config = Config(state=tmp_path, hypervisor=msgspec.structs.replace(Config().hypervisor, driver="fake"))
+    config = msgspec.structs.replace(config, dataplane=msgspec.structs.replace(config.dataplane, driver="fake"))
+    tmp_path.chmod(0o755)
+    async with cloud.running(config):
+        for path in tmp_path.glob("polyport.db*"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
