@@ -85,9 +85,17 @@ class LocalCloud:
         self._database = database
         self._store = store
         self._host = host
+        self._kept = plans.Kept()
 
     async def plan(self, since: int) -> HostPlan:
-        return await self._database.read(lambda tx: plans.plan_for(tx, self._host, since))
+        # What has just changed is read where it was written: there it is still in memory, and costs half. It is not
+        # committed before that returns, so nothing is kept of it where it raises. A whole plan would hold writers up.
+        run = self._database.write if since else self._database.read
+        try:
+            return await run(lambda tx: plans.plan_for(tx, self._host, since, self._kept))
+        except BaseException:
+            self._kept = plans.Kept()
+            raise
 
     async def report(self, report: HostReport) -> None:
         await self._database.write(lambda tx: reports.record(tx, report))

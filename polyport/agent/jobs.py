@@ -94,6 +94,7 @@ class Jobs:
             if plan is None:
                 return
             server = self.servers[server_id] = KeptServer(server_id, Seen())
+        server.vifs = None
         if plan != server.plan:
             server.plan = plan
             server.error, server.failures, server.held, server.given_up = None, 0, (), False
@@ -186,11 +187,13 @@ class Jobs:
         elif len(steps) == 1 and isinstance(steps[0], UpdateVifs):
             updates.append((server, steps[0]))
         else:
-            self._hand_out([server], self._work(server))
+            self._hand_out([server], self._work(server, steps))
 
     def _decide(self, server: KeptServer) -> tuple[tuple[VifPlan, ...], tuple[Step, ...]]:
         plan = server.plan
-        vifs = vif_plans(plan, self._plans.networks) if plan is not None and plan.wanted != "gone" else ()
+        if server.vifs is None:
+            server.vifs = vif_plans(plan, self._plans.networks) if plan is not None and plan.wanted != "gone" else ()
+        vifs = server.vifs
         steps = decide(plan, vifs, server.seen, machine=self._host.machine, grace=self._grace)
         return vifs, _without_start(steps) if server.given_up else steps
 
@@ -213,10 +216,9 @@ class Jobs:
 
     # Jobs
 
-    async def _work(self, server: KeptServer) -> None:
+    async def _work(self, server: KeptServer, steps: tuple[Step, ...]) -> None:
         plan = server.plan
         try:
-            _, steps = self._decide(server)
             if steps and isinstance(steps[0], Stop) and steps[0].grace > 0:
                 await self._stop_gently(server, steps[0].grace)
             if any(isinstance(step, Start) for step in steps):

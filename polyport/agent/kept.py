@@ -6,6 +6,7 @@ import msgspec
 
 from polyport.agent.reconcile import Seen, Step
 from polyport.agent.servers import Server
+from polyport.dataplane import VifPlan
 from polyport.hypervisor import FoundGuest
 from polyport.ids import ServerId
 from polyport.plan import ServerPlan, ServerReport
@@ -17,6 +18,8 @@ class KeptServer(Server):
     def __init__(self, server_id: ServerId, seen: Seen) -> None:
         super().__init__(server_id, seen)
         self.plan: ServerPlan | None = None
+        self.vifs: tuple[VifPlan, ...] | None = None
+        """What its plan and the networks make of its NICs; None where it is to be found out (again)."""
         self.busy = False
         """In some job's hand."""
         self.kicked = False

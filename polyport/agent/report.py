@@ -19,7 +19,7 @@ def server_report(
     failed) are not. A NIC that is in neither is gone.
     """
     guest = seen.guest
-    inside = [nic.port_id for nic in guest.nics] if guest is not None else []
+    inside = dict.fromkeys(nic.port_id for nic in guest.nics) if guest is not None else {}
     waiting = [nic.port_id for nic in plan.nics if nic.port_id not in inside and plan.wanted != "gone"]
     return ServerReport(
         id=plan.id,

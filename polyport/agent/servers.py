@@ -7,7 +7,7 @@ could not be made whole is cleared by name.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -156,11 +156,10 @@ async def start(host: Host, server: Server, plan: ServerPlan, vifs: tuple[VifPla
                 undo.push("remove directory", _remove_directory, host, server)
             server.see(directory=True)
             image, kernel, ramdisk = await _images(host, plan)
-            drives = await together(
-                _make_root_disk(host, plan, image, undo),
-                _make_config_drive(host, plan, vifs),
-                _make_vifs(host, server, vifs, taps, undo),
-            )
+            making: list[Coroutine[object, object, GuestDisk | None]] = [_make_vifs(host, server, vifs, taps, undo)]
+            if host.facts.wants_disks:
+                making = [_make_root_disk(host, plan, image, undo), _make_config_drive(host, plan, vifs), *making]
+            drives = await together(*making)
             guest = Guest(
                 id=plan.id,
                 name=plan.name,
@@ -285,8 +284,11 @@ async def _note(host: Host, server: Server, record: Record) -> None:
 
 
 def _write_record(directory: Path, record: Record) -> None:
-    records.make_directory(directory)
-    records.write_record(directory, record)
+    try:
+        records.write_record(directory, record)
+    except FileNotFoundError:
+        records.make_directory(directory)
+        records.write_record(directory, record)
 
 
 async def _remove_directory(host: Host, server: Server) -> None:
@@ -296,8 +298,9 @@ async def _remove_directory(host: Host, server: Server) -> None:
 
 async def _images(host: Host, plan: ServerPlan) -> list[Path | None]:
     """Where the bytes of a server's image, kernel and ramdisk are, fetched where they were not here."""
-    wanted = (plan.image, plan.kernel, plan.ramdisk) if host.facts.wants_disks else (None, None, None)
-    return await together(*(_image(host, image) for image in wanted))
+    if not host.facts.wants_disks:
+        return [None, None, None]
+    return await together(*(_image(host, image) for image in (plan.image, plan.kernel, plan.ramdisk)))
 
 
 async def _image(host: Host, image: ImagePlan | None) -> Path | None:
@@ -306,7 +309,7 @@ async def _image(host: Host, image: ImagePlan | None) -> Path | None:
 
 async def _make_root_disk(host: Host, plan: ServerPlan, image: Path | None, undo: Undo) -> GuestDisk | None:
     disk = disks.root_disk(host.directory(plan.id), plan)
-    if disk is None or not host.facts.wants_disks:
+    if disk is None:
         return None
     if await disks.make_root_disk(disk, plan, image):
         undo.push("remove disk", host.files, disk.unlink)
@@ -316,7 +319,7 @@ async def _make_root_disk(host: Host, plan: ServerPlan, image: Path | None, undo
 async def _make_config_drive(host: Host, plan: ServerPlan, vifs: tuple[VifPlan, ...]) -> GuestDisk | None:
     """Made anew at each start, from the NICs of this start. It replaces the one before, so there is nothing
     to undo."""
-    if not plan.config_drive or not host.facts.wants_disks:
+    if not plan.config_drive:
         return None
     path = host.directory(plan.id) / "config.iso"
     networks = {vif.network.id: vif.network for vif in vifs}

@@ -84,6 +84,8 @@ async def together(*calls: Coroutine[object, object, T]) -> list[T]:
     Where one fails, the others are broken off and waited for, so that what they did can be undone; then its error is
     raised.
     """
+    if len(calls) == 1:
+        return [await calls[0]]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(call) for call in calls]

@@ -94,17 +94,17 @@ def record_action(
             )
 
 
-def finish(tx: Tx, server_id: ServerId, error: str | None) -> None:
-    """Finish what is open of a server: a host has done it, or says why it could not."""
+def finish(tx: Tx, server_ids: Sequence[ServerId], error: str | None) -> None:
+    """Finish what is open of servers: a host has done it, or says why it could not."""
     at = now()
     values = {
-        "server": server_id,
+        "servers": server_ids,
         "at": at,
         "outcome": "Success" if error is None else "Error",
         "words": None if error is None else error[:MOST_WORDS],
     }
     tx.execute(_FINISH_EVENTS, values)
-    tx.execute(_FINISH_ACTIONS, {"server": server_id, "at": at, "outcome": None if error is None else "Error"})
+    tx.execute(_FINISH_ACTIONS, {"servers": server_ids, "at": at, "outcome": None if error is None else "Error"})
 
 
 def record_event(
@@ -197,9 +197,8 @@ def _insert_action(tx: Tx, row: dict[str, object]) -> int:
 
 _INSERT_ACTION = sa.insert(server_actions)
 _INSERT_EVENT = sa.insert(server_events)
-_OPEN = sa.select(server_actions.c.id).where(
-    server_actions.c.server_id == sa.bindparam("server"), server_actions.c.finished_at.is_(None)
-)
+_of_servers = server_actions.c.server_id.in_(sa.bindparam("servers", expanding=True))
+_OPEN = sa.select(server_actions.c.id).where(_of_servers, server_actions.c.finished_at.is_(None))
 _FINISH_EVENTS = (
     sa.update(server_events)
     .where(server_events.c.action_id.in_(_OPEN), server_events.c.finished_at.is_(None))
@@ -207,6 +206,6 @@ _FINISH_EVENTS = (
 )
 _FINISH_ACTIONS = (
     sa.update(server_actions)
-    .where(server_actions.c.server_id == sa.bindparam("server"), server_actions.c.finished_at.is_(None))
+    .where(_of_servers, server_actions.c.finished_at.is_(None))
     .values(finished_at=sa.bindparam("at"), updated_at=sa.bindparam("at"), message=sa.bindparam("outcome"))
 )

@@ -14,9 +14,17 @@ from polyport.plan import HostFacts
 UP_FOR = 600.0
 """Seconds after its last report for which a host counts as up. A quiet host reports only on its slow timer."""
 
+NOTED_EVERY = 10.0
+"""Seconds in which it is written once that a host was heard of."""
+
 
 def register(tx: Tx, name: HostName, facts: HostFacts | None = None) -> None:
-    """Note that a host was heard of, and its facts if it sent them. One that is not known is added."""
+    """Note that a host was heard of, and its facts if it sent them. One that is not known is added.
+
+    That it was heard of is not written each time: a busy host reports many times a second.
+    """
+    if facts is None and (tx.value(_SEEN, {"host": name}) or "") > _ago(NOTED_EVERY):
+        return
     values: dict[str, object] = {"seen_at": now()}
     if facts is not None:
         values |= {
@@ -40,7 +48,7 @@ def promise(tx: Tx, name: str, *, vcpus: int, memory_mb: int) -> None:
 
 def candidates(tx: Tx) -> list[Candidate]:
     """Every host, as the scheduler sees it."""
-    oldest = stored_time(datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=UP_FOR))
+    oldest = _ago(UP_FOR)
     return [
         Candidate(
             name=HostName(row.name),
@@ -54,6 +62,10 @@ def candidates(tx: Tx) -> list[Candidate]:
     ]
 
 
+def _ago(seconds: float) -> str:
+    return stored_time(datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds))
+
+
 _CANDIDATES = sa.select(
     hosts.c.name,
     hosts.c.seen_at,
@@ -63,6 +75,7 @@ _CANDIDATES = sa.select(
     hosts.c.memory_mb,
     hosts.c.promised_memory_mb,
 )
+_SEEN = sa.select(hosts.c.seen_at).where(hosts.c.name == sa.bindparam("host"))
 _HEARD = sa.update(hosts).where(hosts.c.name == sa.bindparam("host_"))
 _PROMISE = (
     sa.update(hosts)

@@ -64,6 +64,26 @@ class Nic(Struct, frozen=True, gc=False):
     """(subnet id, address), in the port's own order."""
 
 
+class Place(NamedTuple):
+    """A NIC by its place, without what its port is."""
+
+    server_id: ServerId
+    slot: int
+    port_id: PortId
+    tag: str | None
+    port_revision: int
+
+
+class Reported(NamedTuple):
+    """What the host last said of a NIC."""
+
+    port_id: PortId
+    server_id: ServerId
+    slot: int
+    status: str
+    quarantined: bool
+
+
 class Shown(NamedTuple):
     """What views of many servers show of their NICs. Rows stay as the driver gives them: a list has thousands."""
 
@@ -111,9 +131,18 @@ def of_port(tx: Tx, port_id: str) -> Nic | None:
     return None
 
 
-def ports_of(tx: Tx, server_ids: Sequence[ServerId]) -> dict[PortId, ServerId]:
-    """Which server has which port, of these servers."""
-    return {row.port_id: row.server_id for row in tx.all(_PORTS_OF, {"servers": server_ids})}
+def places_of(tx: Tx, server_ids: Sequence[ServerId]) -> dict[ServerId, list[Place]]:
+    """The places of the NICs of servers, in slot order; a server without NICs is not in it."""
+    found: dict[ServerId, list[Place]] = {}
+    for at in range(0, len(server_ids), _AT_ONCE):
+        for row in tx.tuples(_PLACES, {"servers": server_ids[at : at + _AT_ONCE]}):
+            found.setdefault(row[0], []).append(Place._make(row))
+    return found
+
+
+def reported(tx: Tx, server_ids: Sequence[ServerId]) -> dict[PortId, Reported]:
+    """What was last said of the NICs of servers, by port."""
+    return {row[0]: Reported._make(row) for row in tx.all(_REPORTED, {"servers": server_ids})}
 
 
 def check_count(count: int, *, vcpus: int, slots: int) -> None:
@@ -173,9 +202,7 @@ def insert_nics(tx: Tx, wanted: Iterable[NewNic]) -> None:
 def remove_nics(tx: Tx, server_id: ServerId, port_ids: Sequence[PortId]) -> None:
     """Take NICs out of their slots; their ports stay what they are."""
     if port_ids:
-        tx.execute(
-            sa.delete(nics).where(nics.c.server_id == server_id, nics.c.port_id.in_(port_ids)),
-        )
+        tx.execute(_REMOVE, {"server": server_id, "ports": port_ids})
 
 
 @functools.lru_cache(4096)
@@ -259,8 +286,16 @@ _SHOWN = (
 )
 _OF_SERVER = _SELECT.where(nics.c.server_id == sa.bindparam("server"))
 _OF_SERVERS = _SELECT.where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))
-_PORTS_OF = sa.select(nics.c.port_id, nics.c.server_id).where(
-    nics.c.server_id.in_(sa.bindparam("servers", expanding=True))
+_PLACES = (
+    sa.select(nics.c.server_id, nics.c.slot, nics.c.port_id, nics.c.tag, port_rows.c.plan_revision)
+    .join(port_rows, port_rows.c.id == nics.c.port_id)
+    .where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))
+    .order_by(nics.c.server_id, nics.c.slot)
+)
+_REPORTED = (
+    sa.select(nics.c.port_id, nics.c.server_id, nics.c.slot, port_rows.c.status, port_rows.c.quarantined)
+    .join(port_rows, port_rows.c.id == nics.c.port_id)
+    .where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))
 )
 _OF_PORT = _SELECT.where(nics.c.port_id == sa.bindparam("port"))
 _HIGHEST = sa.select(sa.func.max(nics.c.slot).label("highest"), sa.func.count().label("count_")).where(
@@ -273,3 +308,6 @@ _MOVE = (
     .values(slot=sa.bindparam("new"))
 )
 _INSERT = sa.insert(nics)
+_REMOVE = sa.delete(nics).where(
+    nics.c.server_id == sa.bindparam("server"), nics.c.port_id.in_(sa.bindparam("ports", expanding=True))
+)

@@ -1,25 +1,39 @@
 """What a host is told: its servers as they should be, with their NICs in slot order and the networks those are on."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from polyport.compute import nics, servers
 from polyport.compute.boot_images import image_of
-from polyport.compute.nics import Nic
+from polyport.compute.nics import Place
 from polyport.compute.servers import Server
 from polyport.db.engine import Tx
 from polyport.db.tables.metadata import revisions
 from polyport.ids import HostName, PortId
 from polyport.network import plans, ports
-from polyport.network.ports import Port
-from polyport.plan import HostPlan, ServerPlan
+from polyport.network.plans import GroupVersions, NetworkVersions, Versions
+from polyport.plan import HostPlan, NicPlan, ServerPlan
 
 
-def plan_for(tx: Tx, host: HostName, since: int) -> HostPlan:
-    """What changed for a host after revision `since`; everything where that is 0. Nine statements at most.
+class Kept:
+    """What was read for the plans of one host before. For one life of a database: what was read of a transaction that
+    then was not committed must not be kept."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.nics: Versions[PortId, NicPlan] = Versions()
+        self.networks: NetworkVersions = Versions()
+        self.groups: GroupVersions = Versions()
+
+
+def plan_for(tx: Tx, host: HostName, since: int, kept: Kept) -> HostPlan:
+    """What changed for a host after revision `since`; everything, read anew, where that is 0. A dozen statements at
+    most. What they cost grows with what changed: of what did not, revisions alone are read.
 
     A server changes with its own row, with a port of its, and (through `networks` and `security_groups`) with a network
     it is on and a group it is in. A changed group is the group alone, however many servers are in it.
@@ -27,12 +41,14 @@ def plan_for(tx: Tx, host: HostName, since: int) -> HostPlan:
     revision = int(tx.value(_REVISION))
     if since and revision == since:
         return HostPlan(revision=revision, whole=False)
+    if not since:
+        kept.forget()
     also = sorted(plans.changed_devices(tx, since, host)) if since else ()
     found = servers.plan_rows(tx, host, since, also)
-    of = nics.of_servers(tx, [server.id for server in found if server.wanted != "gone"])
-    details = _ports(tx, [nic.port_id for each in of.values() for nic in each])
-    network_ids = {nic.network_id for each in of.values() for nic in each}
-    group_ids = {group_id for port in details.values() for group_id in port.security_groups}
+    of = nics.places_of(tx, [server.id for server in found if server.wanted != "gone"])
+    details = _nics(tx, [place for places in of.values() for place in places], kept)
+    network_ids = {nic.network_id for nic in details.values()}
+    group_ids = {group_id for nic in details.values() for group_id in nic.security_groups}
     if since:
         network_ids |= plans.changed_networks(tx, since, host)
         group_ids |= plans.changed_groups(tx, since, host)
@@ -40,19 +56,25 @@ def plan_for(tx: Tx, host: HostName, since: int) -> HostPlan:
         revision=revision,
         whole=since == 0,
         servers=tuple(_server_plan(server, of.get(server.id, ()), details) for server in found),
-        networks=tuple(plans.read_network_plans(tx, network_ids).values()),
-        security_groups=tuple(plans.read_group_plans(tx, group_ids).values()),
+        networks=tuple(plans.read_network_plans(tx, network_ids, kept.networks).values()),
+        security_groups=tuple(plans.read_group_plans(tx, group_ids, kept.groups).values()),
     )
 
 
-def _ports(tx: Tx, port_ids: Sequence[PortId]) -> dict[PortId, Port]:
-    found: dict[PortId, Port] = {}
-    for at in range(0, len(port_ids), _AT_ONCE):
-        found |= ports.read_ports(tx, port_ids[at : at + _AT_ONCE])
-    return found
+def _nics(tx: Tx, places: Sequence[Place], kept: Kept) -> dict[PortId, NicPlan]:
+    of = {place.port_id: place for place in places}
+
+    def read(new: list[PortId]) -> dict[PortId, NicPlan]:
+        found: dict[PortId, NicPlan] = {}
+        for at in range(0, len(new), _AT_ONCE):
+            for port in ports.read_ports(tx, new[at : at + _AT_ONCE]).values():
+                found[port.id] = plans.nic_plan(port, slot=of[port.id].slot, tag=of[port.id].tag)
+        return found
+
+    return kept.nics.at({place.port_id: place.port_revision for place in places}, read)
 
 
-def _server_plan(server: Server, nic_list: Sequence[Nic], details: dict[PortId, Port]) -> ServerPlan:
+def _server_plan(server: Server, places: Sequence[Place], details: Mapping[PortId, NicPlan]) -> ServerPlan:
     image = image_of(server.image)
     return ServerPlan(
         id=server.id,
@@ -60,7 +82,7 @@ def _server_plan(server: Server, nic_list: Sequence[Nic], details: dict[PortId, 
         hostname=server.hostname,
         project_id=server.project_id,
         user_id=server.user_id,
-        revision=max(server.plan_revision, *(nic.port_revision for nic in nic_list), 0),
+        revision=max(server.plan_revision, *(place.port_revision for place in places), 0),
         wanted=server.wanted,
         boot=server.boot,
         restart="soft" if server.restart == "soft" else "hard",
@@ -73,7 +95,7 @@ def _server_plan(server: Server, nic_list: Sequence[Nic], details: dict[PortId, 
         ramdisk=image.ramdisk if image else None,
         kernel_arguments=image.kernel_arguments if image else "",
         nic_slots=server.nic_slots,
-        nics=tuple(plans.nic_plan(details[nic.port_id], slot=nic.slot, tag=nic.tag) for nic in nic_list),
+        nics=tuple(details[place.port_id] for place in places),
         config_drive=True,
         user_data=server.user_data,
         public_keys=_keys(server.key),

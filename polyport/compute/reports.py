@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from polyport.compute import history, hosts, nics, servers, states
+from polyport.compute.nics import Reported
 from polyport.compute.servers import Server
 from polyport.db.engine import Tx
 from polyport.db.tables.compute import servers as rows
@@ -33,26 +34,34 @@ def record(tx: Tx, report: HostReport) -> None:
     mine = servers.find_servers(tx, _MINE, {"on": report.host, "ids": ids})
     found: Mapping[str, Server] = {server.id: server for server in mine}
     alive: list[ServerReport] = []
+    done: dict[str | None, list[ServerId]] = {}
     for said in report.servers:
         server = found.get(said.id)
         if server is None or server.terminated_at is not None:
             continue
         if server.wanted == "gone":
-            _record_gone(tx, server, said)
+            if _record_gone(tx, server, said):
+                done.setdefault(None, []).append(server.id)
         else:
-            _record_server(tx, report.host, server, said)
+            if _record_server(tx, report.host, server, said):
+                done.setdefault(said.error, []).append(server.id)
             alive.append(said)
-    _record_ports(tx, report.host, alive)
+    for error, server_ids in done.items():
+        history.finish(tx, server_ids, error)
+    if alive:
+        _record_nics(tx, report.host, alive)
 
 
-def _record_gone(tx: Tx, server: Server, said: ServerReport) -> None:
-    """A deleted server: when nothing of it is left on the host, it leaves the host's plans for good."""
-    if said.power == "gone" and said.revision >= server.plan_revision:
+def _record_gone(tx: Tx, server: Server, said: ServerReport) -> bool:
+    """A deleted server: when nothing of it is left on the host, it leaves the host's plans for good. Whether it did."""
+    gone = said.power == "gone" and said.revision >= server.plan_revision
+    if gone:
         servers.write_server(tx, server.id, {"terminated_at": now()}, touch=False)
-        history.finish(tx, server.id, None)
+    return gone
 
 
-def _record_server(tx: Tx, host: HostName, server: Server, said: ServerReport) -> None:
+def _record_server(tx: Tx, host: HostName, server: Server, said: ServerReport) -> bool:
+    """Whether what was open of the server is done (or has failed) by this report."""
     current = said.revision >= server.plan_revision
     before = server.state
     settled = states.settle(before, current=current, power=said.power, boot=said.boot, error=said.error is not None)
@@ -68,11 +77,11 @@ def _record_server(tx: Tx, host: HostName, server: Server, said: ServerReport) -
     first = settled.done and server.reported_revision < server.plan_revision
     if first:
         values["reported_revision"] = server.plan_revision
-        history.finish(tx, server.id, said.error)
     if values:
         servers.write_server(tx, server.id, values, touch="vm_state" in values or "task_state" in values)
     if settled.done and not first and before.vm_state == states.ACTIVE and after.vm_state == states.STOPPED:
         history.record_event(tx, server.id, host, "stopped_by_guest", "The guest ended by itself.")
+    return first
 
 
 def _fault_words(server: Server) -> str | None:
@@ -81,37 +90,45 @@ def _fault_words(server: Server) -> str | None:
     return str(msgspec.json.decode(server.fault)["message"])
 
 
-def _record_ports(tx: Tx, host: HostName, said: Sequence[ServerReport]) -> None:
-    """Ports are ACTIVE while they are plugged; what a host says of a port it no longer has is old news."""
+def _record_nics(tx: Tx, host: HostName, said: Sequence[ServerReport]) -> None:
+    """Ports are ACTIVE while they are plugged; what a host says of a port it no longer has is old news. Most of a
+    report says nothing new: what is known is read in one go, and only what differs is written."""
+    known = nics.reported(tx, [server.id for server in said])
     plugged: list[PortId] = []
     unplugged: list[PortId] = []
-    mine = nics.ports_of(tx, [server.id for server in said])
+    quarantined: dict[PortId, bool] = {}
     for server in said:
+        runs = server.power in ("running", "paused")
         for nic in server.nics:
-            if mine.get(nic.port_id) == server.id:
-                running = nic.plugged and not nic.quarantined and server.power in ("running", "paused")
-                (plugged if running else unplugged).append(nic.port_id)
+            was = known.get(nic.port_id)
+            if was is None or was.server_id != server.id:
+                continue
+            active = nic.plugged and not nic.quarantined and runs
+            if active and was.status != "ACTIVE":
+                plugged.append(nic.port_id)
+            elif not active and was.status != "DOWN":
+                unplugged.append(nic.port_id)
+            if nic.quarantined != was.quarantined:
+                quarantined[nic.port_id] = nic.quarantined
     ports.record_ports_active(tx, plugged)
     ports.record_ports_down(tx, unplugged)
-    _record_quarantines(tx, host, said, mine)
+    ports.record_quarantines(tx, quarantined)
+    for port_id, state in quarantined.items():
+        _tell_quarantine(tx, host, known[port_id], quarantined=state)
 
 
-def _record_quarantines(tx: Tx, host: HostName, said: Sequence[ServerReport], mine: Mapping[PortId, ServerId]) -> None:
+def _tell_quarantine(tx: Tx, host: HostName, nic: Reported, *, quarantined: bool) -> None:
     """A port that the storm guard cut off, or put back, is an event of its server."""
-    states_of = {
-        nic.port_id: nic.quarantined for server in said for nic in server.nics if mine.get(nic.port_id) == server.id
-    }
-    for port_id, (slot, quarantined) in ports.record_quarantines(tx, states_of).items():
-        nic = f"NIC {slot} (port {port_id})"
-        if quarantined:
-            words = f"{nic} is quarantined: the guest joins it with another of its NICs, which makes a loop."
-        else:
-            words = f"{nic} is back: the loop has gone."
-        action = "nic_quarantine" if quarantined else "nic_recover"
-        history.record_event(tx, mine[port_id], host, action, words, message=words)
-        log.warning(words, extra={"action": action, "server": mine[port_id], "port": port_id, "slot": slot})
+    name = f"NIC {nic.slot} (port {nic.port_id})"
+    if quarantined:
+        words = f"{name} is quarantined: the guest joins it with another of its NICs, which makes a loop."
+    else:
+        words = f"{name} is back: the loop has gone."
+    action = "nic_quarantine" if quarantined else "nic_recover"
+    history.record_event(tx, nic.server_id, host, action, words, message=words)
+    log.warning(words, extra={"action": action, "server": nic.server_id, "port": nic.port_id, "slot": nic.slot})
 
 
-_MINE = servers.select_servers().where(
+_MINE = servers.select_servers(slim=True).where(
     rows.c.host == sa.bindparam("on"), rows.c.id.in_(sa.bindparam("ids", expanding=True))
 )

@@ -1,7 +1,11 @@
-"""What hosts need to know of networks and ports, read for the plans that compute makes."""
+"""What hosts need to know of networks and ports, read for the plans that compute makes.
 
-from collections.abc import Collection
-from typing import Any, Literal, cast
+What a thing is at a revision never changes, and most of what is in a plan has not changed since the plan before. So
+what is read of a thing is its revision, and the thing itself only where that is a new one (`Versions`).
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -13,14 +17,38 @@ from polyport.network.security_group_rules import protocol_number
 from polyport.network.subnets import Subnet, subnets_of
 from polyport.plan import NetworkPlan, NicPlan, RulePlan, SecurityGroupPlan, SubnetPlan
 
+K = TypeVar("K")
+P = TypeVar("P")
 
-def read_network_plans(tx: Tx, network_ids: Collection[NetworkId]) -> dict[NetworkId, NetworkPlan]:
-    """Networks with their subnets, in two statements; those that do not exist are left out."""
-    ids = list(network_ids)
-    if not ids:
-        return {}
-    subnets = subnets_of(tx, ids)
-    return {row.id: _network_plan(row, subnets[row.id]) for row in tx.all(_NETWORKS, {"ids": ids})}
+
+class Versions(Generic[K, P]):
+    """Things of one kind as they were last read, each at its revision."""
+
+    def __init__(self) -> None:
+        self._kept: dict[K, tuple[int, P]] = {}
+
+    def at(self, revisions: Mapping[K, int], read: Callable[[list[K]], Mapping[K, P]]) -> dict[K, P]:
+        """These things at these revisions, in this order; what is not kept is what `read` gives, or left out."""
+        kept = self._kept
+        new = [key for key, revision in revisions.items() if key not in kept or kept[key][0] != revision]
+        if new:
+            found = read(new)
+            for key in new:
+                kept.pop(key, None)
+                if key in found:
+                    kept[key] = revisions[key], found[key]
+        return {key: kept[key][1] for key in revisions if key in kept}
+
+
+NetworkVersions: TypeAlias = Versions[NetworkId, NetworkPlan]
+GroupVersions: TypeAlias = Versions[SecurityGroupId, SecurityGroupPlan]
+
+
+def read_network_plans(
+    tx: Tx, network_ids: Collection[NetworkId], kept: NetworkVersions
+) -> dict[NetworkId, NetworkPlan]:
+    """Networks with their subnets; those that do not exist are left out."""
+    return kept.at(_revisions(tx, _NETWORK_REVISIONS, network_ids), lambda new: _network_plans(tx, new))
 
 
 def changed_networks(tx: Tx, since: int, host: HostName) -> set[NetworkId]:
@@ -33,7 +61,9 @@ def changed_devices(tx: Tx, since: int, host: HostName) -> set[str]:
     return {row[0] for row in tx.all(_CHANGED_DEVICES, {"since": since, "on": host})}
 
 
-def read_group_plans(tx: Tx, group_ids: Collection[SecurityGroupId]) -> dict[SecurityGroupId, SecurityGroupPlan]:
+def read_group_plans(
+    tx: Tx, group_ids: Collection[SecurityGroupId], kept: GroupVersions
+) -> dict[SecurityGroupId, SecurityGroupPlan]:
     """Security groups with their rules, and the groups those rules name; those that do not exist are left out.
 
     Who is in a group is not read: a host knows the ports it has.
@@ -41,7 +71,8 @@ def read_group_plans(tx: Tx, group_ids: Collection[SecurityGroupId]) -> dict[Sec
     found: dict[SecurityGroupId, SecurityGroupPlan] = {}
     wanted = set(group_ids)
     for _ in range(2):
-        found |= _group_plans(tx, wanted - found.keys())
+        revisions = _revisions(tx, _GROUP_REVISIONS, wanted - found.keys())
+        found |= kept.at(revisions, lambda new: _group_plans(tx, new))
         wanted |= {
             rule.remote_group_id for plan in found.values() for rule in plan.rules if rule.remote_group_id is not None
         }
@@ -70,6 +101,23 @@ def nic_plan(port: Port, *, slot: int, tag: str | None) -> NicPlan:
         storm=port.storm,
         default_route=port.default_route,
     )
+
+
+def _revisions(tx: Tx, statement: sa.Select[Any], ids: Collection[Any]) -> dict[Any, int]:
+    some = list(ids)
+    found: dict[Any, int] = {}
+    for at in range(0, len(some), _AT_ONCE):
+        found |= dict(tx.tuples(statement, {"ids": some[at : at + _AT_ONCE]}))
+    return found
+
+
+def _network_plans(tx: Tx, ids: list[NetworkId]) -> dict[NetworkId, NetworkPlan]:
+    found: dict[NetworkId, NetworkPlan] = {}
+    for at in range(0, len(ids), _AT_ONCE):
+        some = ids[at : at + _AT_ONCE]
+        subnets = subnets_of(tx, some)
+        found |= {row.id: _network_plan(row, subnets[row.id]) for row in tx.all(_NETWORKS, {"ids": some})}
+    return found
 
 
 def _group_plans(tx: Tx, group_ids: Collection[SecurityGroupId]) -> dict[SecurityGroupId, SecurityGroupPlan]:
@@ -135,6 +183,12 @@ _NETWORKS = sa.select(
     networks.c.storm,
     networks.c.sibling_addresses,
 ).where(networks.c.id.in_(sa.bindparam("ids", expanding=True)))
+_NETWORK_REVISIONS = sa.select(networks.c.id, networks.c.plan_revision).where(
+    networks.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+_GROUP_REVISIONS = sa.select(security_groups.c.id, security_groups.c.plan_revision).where(
+    security_groups.c.id.in_(sa.bindparam("ids", expanding=True))
+)
 _CHANGED_NETWORKS = sa.select(networks.c.id).where(
     networks.c.plan_revision > sa.bindparam("since"),
     sa.exists().where(ports.c.network_id == networks.c.id, ports.c.host == sa.bindparam("on")),

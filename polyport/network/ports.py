@@ -203,18 +203,12 @@ def record_ports_down(tx: Tx, port_ids: Collection[PortId]) -> None:
         tx.execute(_DOWN, {"ids": list(port_ids), "time": now()})
 
 
-def record_quarantines(tx: Tx, said: Mapping[PortId, bool]) -> dict[PortId, tuple[int, bool]]:
-    """What a host said of ports in use: whether its storm guard has cut them off. Slot and state of those for which
-    that is news."""
-    if not said:
-        return {}
-    was = {row.id for row in tx.all(_QUARANTINED, {"ids": list(said)})}
-    news = {port_id: state for port_id, state in said.items() if state != (port_id in was)}
-    if not news:
-        return {}
-    time = now()
-    tx.execute(_QUARANTINE, [{"port": port_id, "state": state, "time": time} for port_id, state in news.items()])
-    return {row.id: (row.position, news[row.id]) for row in tx.all(_SLOTS, {"ids": list(news)})}
+def record_quarantines(tx: Tx, said: Mapping[PortId, bool]) -> None:
+    """What a host said of ports: whether its storm guard has cut them off. Those not in use any more stay as they
+    are."""
+    if said:
+        time = now()
+        tx.execute(_QUARANTINE, [{"port": port_id, "state": state, "time": time} for port_id, state in said.items()])
 
 
 def used_ports(tx: Tx) -> list[UsedPort]:
@@ -280,8 +274,6 @@ _DOWN = (
     .where(ports.c.id.in_(_ids), ports.c.status != "DOWN")
     .values(status="DOWN", revision_number=ports.c.revision_number + 1, updated_at=sa.bindparam("time"))
 )
-_QUARANTINED = sa.select(ports.c.id).where(ports.c.id.in_(_ids), ports.c.quarantined)
-_SLOTS = sa.select(ports.c.id, ports.c.position).where(ports.c.id.in_(_ids), ports.c.position.is_not(None))
 _QUARANTINE = (
     sa.update(ports)
     .where(ports.c.id == sa.bindparam("port"), ports.c.position.is_not(None))

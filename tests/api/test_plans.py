@@ -31,11 +31,12 @@ class Host:
         self._database = cloud.cloud.database
         self.name = HostName(cloud.config.host)
         self.revision = 0
+        self._kept = plans.Kept()
 
     async def plan(self, since: int | None = None) -> HostPlan:
         """What changed since the last plan."""
         known = self.revision if since is None else since
-        plan = await self._database.read(lambda tx: plans.plan_for(tx, self.name, known))
+        plan = await self._database.read(lambda tx: plans.plan_for(tx, self.name, known, self._kept))
         self.revision = plan.revision
         return plan
 
@@ -325,3 +326,52 @@ async def test_nobody_sets_a_quarantine_through_the_api(client: Client, host: Ho
     port = (await client.get(f"/network/v2.0/ports?device_id={server_id}")).json()["ports"][0]
     refused = await client.put(f"/network/v2.0/ports/{port['id']}", {"port": {"polyport:quarantined": False}})
     assert refused.status_code == 400
+
+
+async def test_of_what_has_not_changed_a_plan_has_what_was_read_before(client: Client, host: Host) -> None:
+    server_id = await boot(client, 3)
+    before = await host.plan()
+    await host.report(before.servers[0])
+    port = before.servers[0].nics[1].port_id
+    await client.put(f"/network/v2.0/ports/{port}", {"port": {"port_security_enabled": False, "security_groups": []}})
+    changed = await host.one()
+    assert changed.nics[0] is before.servers[0].nics[0]
+    assert changed.nics[2] is before.servers[0].nics[2]
+    assert not changed.nics[1].port_security_enabled
+    network_id = changed.nics[0].network_id
+    await client.put(f"/network/v2.0/networks/{network_id}", {"network": {"mtu": 1400}})
+    await client.post(f"/compute/servers/{server_id}/os-interface", {"interfaceAttachment": {"net_id": network_id}})
+    after = await host.plan()
+    assert after.servers[0].nics[:3] == changed.nics
+    assert after.networks[0].mtu == 1400
+    assert after.security_groups == before.security_groups
+    whole = await host.plan(0)
+    assert whole.servers == after.servers
+    assert whole.servers[0].nics[0] is not after.servers[0].nics[0]
+
+
+async def test_one_report_ends_what_was_asked_of_many_servers_each_as_it_went(client: Client, host: Host) -> None:
+    names = [await boot(client, 1) for _ in range(4)]
+    plans_of = {plan.id: plan for plan in (await host.plan()).servers}
+    errors = {names[0]: None, names[1]: "No disk.", names[2]: None, names[3]: "No memory."}
+    said = tuple(
+        ServerReport(
+            id=plan.id,
+            revision=plan.revision,
+            power="running" if errors[plan.id] is None else "stopped",
+            boot=plan.boot,
+            nics=(NicReport(port_id=plan.nics[0].port_id, plugged=errors[plan.id] is None),),
+            error=errors[plan.id],
+        )
+        for plan in plans_of.values()
+    )
+    for _ in range(2):
+        # A report that comes twice changes nothing.
+        await host.send(HostReport(host=host.name, servers=said))
+        for name, error in errors.items():
+            server = await seen(client, name)
+            action = await last_action(client, name)
+            assert server["status"] == ("ACTIVE" if error is None else "ERROR")
+            assert action["message"] == (None if error is None else "Error")
+            assert action["events"][0]["result"] == ("Success" if error is None else "Error")
+            assert action["events"][0].get("details") == error

@@ -77,7 +77,8 @@ async def test_a_plan_has_networks_with_their_subnets_in_order(cloud: Cloud) -> 
         network_id=network, cidr="2001:db8::/64", ip_version=6, ipv6_address_mode="slaac", ipv6_ra_mode="slaac"
     )
     other = (await cloud.do(lambda tx: subnets.create_subnets(tx, MEMBER, [second])))[0].id
-    found = await cloud.database.read(lambda tx: plans.read_network_plans(tx, [network, NetworkId("gone")]))
+    kept = plans.NetworkVersions()
+    found = await cloud.database.read(lambda tx: plans.read_network_plans(tx, [network, NetworkId("gone")], kept))
     assert list(found) == [network]
     assert found[network].name == "net"
     assert found[network].subnets[0] == SubnetPlan(id=subnet, cidr="10.0.0.0/24", ip_version=4, gateway_ip="10.0.0.1")
