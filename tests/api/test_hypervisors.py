@@ -52,6 +52,14 @@ async def test_statistics_and_searches_of_old_clients(admin: Client) -> None:
         assert (await admin.get(f"/compute/os-hypervisors/zzz/{path}", "2.52")).status_code == 404
 
 
+async def test_uptime_is_not_known_and_says_so_as_old_clients_expect(admin: Client, client: Client) -> None:
+    for version, status in (("2.1", 501), ("2.53", 501), ("2.87", 501), ("2.88", 404)):
+        host = await the_hypervisor(admin, version)
+        assert (await admin.get(f"/compute/os-hypervisors/{host['id']}/uptime", version)).status_code == status
+    assert (await admin.get("/compute/os-hypervisors/zzz/uptime")).status_code == 404
+    assert (await client.get("/compute/os-hypervisors/1/uptime")).status_code == 403
+
+
 async def test_patterns_and_pages(admin: Client) -> None:
     async def count(query: str, version: str = "2.53") -> int:
         answer = await admin.get(f"/compute/os-hypervisors{query}", version)

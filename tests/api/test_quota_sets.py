@@ -103,6 +103,17 @@ async def test_quotas_of_single_users_are_not_there(client: Client, admin: Clien
     assert (await admin.delete(path)).status_code == 400
 
 
+async def test_the_default_class_keeps_limits_of_networks_longer_than_projects_do(admin: Client) -> None:
+    path = "/compute/os-quota-class-sets/default"
+    of_networks = {"floating_ips", "fixed_ips", "security_groups", "security_group_rules"}
+    for version, shown in (("2.35", of_networks), ("2.36", of_networks), ("2.49", of_networks), ("2.50", set())):
+        assert (await admin.get(path, version)).json()["quota_class_set"].keys() & of_networks == shown
+        answer = await admin.put(path, {"quota_class_set": {"security_groups": 7}}, version)
+        assert answer.status_code == (200 if shown else 400), version
+        if shown:
+            assert answer.json()["quota_class_set"]["security_groups"] == 7
+
+
 async def test_the_default_class_is_everybodys(client: Client, admin: Client) -> None:
     path = "/compute/os-quota-class-sets/default"
     before = (await admin.get(path)).json()["quota_class_set"]

@@ -82,7 +82,8 @@ def test_what_people_look_at(cli: Cli, image: Any, net1: Any) -> None:
         "user list", "role list", "catalog list", "endpoint list", "service list", "security group list",
         "hypervisor list", "compute service list", "availability zone list", "quota show", "limits show --absolute",
         "extension list --network", "versions show", "token issue", "server group list", "network show net1",
-        "role assignment list --names",
+        "role assignment list --names", "hypervisor show localhost",
+        "--os-compute-api-version 2.53 hypervisor show localhost",
     )  # fmt: skip
     # Nearly all of a call's time is the client's own start.
     with ThreadPoolExecutor(4) as threads:

@@ -15,7 +15,7 @@ from polyport.api.compute.microversions import (
 from polyport.compute import hypervisors
 from polyport.compute.hypervisors import Hypervisor
 from polyport.db.engine import Tx
-from polyport.errors import Invalid
+from polyport.errors import Invalid, Unsupported
 from polyport.policy import admin
 from polyport.web.calls import Call, Reply
 from polyport.web.paging import links, page_of
@@ -28,6 +28,10 @@ class MarkerNotFound(Invalid):
 
 class PagesOfMatches(Invalid):
     """Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported."""
+
+
+class NoUptime(Unsupported):
+    """The time since a host started is not known here."""
 
 
 def list_brief(call: Call, tx: Tx) -> Reply:
@@ -62,6 +66,12 @@ def statistics(call: Call, tx: Tx) -> Reply:
     usage = [_usage_view(hypervisor) for hypervisor in found]
     sums = {name: sum(each[name] for each in usage) for name in _USAGE}
     return Reply(body={"hypervisor_statistics": {"count": len(found), **sums}})
+
+
+def uptime(call: Call, tx: Tx) -> Reply:
+    """Old clients ask for it whenever they show a hypervisor, and go on without it only after this answer."""
+    hypervisors.get_hypervisor(tx, call.params["id"])
+    raise NoUptime
 
 
 def _list(call: Call, tx: Tx, *, detailed: bool) -> Reply:
@@ -172,6 +182,7 @@ ROUTES = (
     get("/os-hypervisors/detail", list_details, admin),
     during(HYPERVISOR_USAGE, get("/os-hypervisors/statistics", statistics, admin)),
     get("/os-hypervisors/{id}", show, admin),
+    during(HYPERVISOR_USAGE, get("/os-hypervisors/{id}/uptime", uptime, admin)),
     during(HYPERVISOR_PATTERNS, get("/os-hypervisors/{id}/search", search, admin)),
     during(HYPERVISOR_PATTERNS, get("/os-hypervisors/{id}/servers", list_servers, admin)),
 )

@@ -47,6 +47,7 @@ CREATE_IMAGE_BODY = since("2.45")
 EMBEDDED_FLAVOR = since("2.47")
 STANDARD_DIAGNOSTICS = since("2.48")
 INTERFACE_TAG = since("2.49")
+QUOTA_CLASS_NETWORKS = since("2.1", "2.49")
 QUOTA_CLASS_SERVER_GROUPS = since("2.50")
 ACTION_EVENTS_FOR_ALL = since("2.51")
 CREATE_TAGS = since("2.52")
@@ -149,7 +150,11 @@ HISTORY: tuple[Change, ...] = (
     _change("2.47", "EMBEDDED_FLAVOR", "a server shows its flavor as it was at boot"),
     _change("2.48", "STANDARD_DIAGNOSTICS", "diagnostics that are the same for each hypervisor"),
     _change("2.49", "INTERFACE_TAG", "tags at attach"),
-    _change("2.50", "QUOTA_CLASS_SERVER_GROUPS", "server groups in quota classes"),
+    _change(
+        "2.50",
+        "QUOTA_CLASS_NETWORKS QUOTA_CLASS_SERVER_GROUPS",
+        "quota classes have server groups, and no networks any more",
+    ),
     _change("2.51", "ACTION_EVENTS_FOR_ALL", "everybody sees the events of an action, without tracebacks"),
     _change("2.52", "CREATE_TAGS", "tags at create"),
     _change("2.53", "HOST_UUIDS HYPERVISOR_PATTERNS", "services and hypervisors have UUIDs"),

@@ -9,9 +9,9 @@ from polyport import quotas
 from polyport.api.compute.fields import Flag, Number, flag, number
 from polyport.api.compute.microversions import (
     NO_FILE_QUOTAS,
-    NO_NETWORK_QUOTAS,
     PERSONALITY,
     PROXIES,
+    QUOTA_CLASS_NETWORKS,
     QUOTA_CLASS_SERVER_GROUPS,
 )
 from polyport.compute.projects import check_project
@@ -22,7 +22,7 @@ from polyport.ids import ProjectId
 from polyport.policy import PolicyNotAuthorized, admin, reader
 from polyport.web.bodies import only
 from polyport.web.calls import Call, Reply
-from polyport.web.microversions import Version
+from polyport.web.microversions import Version, Window
 from polyport.web.routes import delete, get, put
 
 OF_NETWORKS: Mapping[str, str] = {
@@ -38,6 +38,7 @@ _OF_GROUPS = ("server_groups", "server_group_members")
 Limit: TypeAlias = Number | UnsetType
 FileLimit: TypeAlias = Annotated[Number | UnsetType, only(PERSONALITY)]
 NetworkLimit: TypeAlias = Annotated[Number | UnsetType, only(PROXIES)]
+ClassNetworkLimit: TypeAlias = Annotated[Number | UnsetType, only(QUOTA_CLASS_NETWORKS)]
 
 
 class NoUserQuotas(Invalid):
@@ -72,12 +73,21 @@ class QuotaSet(Limits, forbid_unknown_fields=True, kw_only=True):
     force: Flag = False
 
 
+class QuotaClass(Limits, forbid_unknown_fields=True, kw_only=True):
+    """Limits of networks stayed here for longer than in quota sets."""
+
+    floating_ips: ClassNetworkLimit = UNSET
+    fixed_ips: ClassNetworkLimit = UNSET
+    security_groups: ClassNetworkLimit = UNSET
+    security_group_rules: ClassNetworkLimit = UNSET
+
+
 class UpdateQuotaSet(Struct, forbid_unknown_fields=True, kw_only=True):
     quota_set: QuotaSet
 
 
 class UpdateQuotaClass(Struct, forbid_unknown_fields=True, kw_only=True):
-    quota_class_set: Limits
+    quota_class_set: QuotaClass
 
 
 def show(call: Call, tx: Tx) -> Reply:
@@ -128,20 +138,21 @@ def update_class(call: Call, tx: Tx) -> Reply:
     return Reply(body={"quota_class_set": _class_view(call, tx)})
 
 
-def limits_view(version: Version, limits: Mapping[str, int]) -> dict[str, int]:
+def limits_view(version: Version, limits: Mapping[str, int], of_networks: Window = PROXIES) -> dict[str, int]:
     """Limits under the names a version has for them; what is not limited is -1. Files are never injected: 0."""
     view = {}
-    for name in _names(version):
+    for name in _names(version, of_networks):
         unset = 0 if name in _OF_FILES else quotas.UNLIMITED
         view[name] = limits.get(OF_NETWORKS.get(name, name), unset)
     return view
 
 
-def _names(version: Version) -> list[str]:
+def _names(version: Version, of_networks: Window = PROXIES) -> list[str]:
+    """`of_networks`: the versions that have limits of networks."""
     return [
         name
         for name in NAMES
-        if not (name in OF_NETWORKS and version in NO_NETWORK_QUOTAS)
+        if not (name in OF_NETWORKS and version not in of_networks)
         and not (name in _OF_FILES and version in NO_FILE_QUOTAS)
     ]
 
@@ -169,7 +180,7 @@ def _class_name(call: Call) -> str:
 
 
 def _class_view(call: Call, tx: Tx) -> dict[str, int]:
-    view = limits_view(call.version, quotas.limits_of(tx, quotas.DEFAULTS))
+    view = limits_view(call.version, quotas.limits_of(tx, quotas.DEFAULTS), QUOTA_CLASS_NETWORKS)
     if call.version in QUOTA_CLASS_SERVER_GROUPS:
         return view
     return {name: most for name, most in view.items() if name not in _OF_GROUPS}
