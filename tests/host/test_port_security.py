@@ -1,5 +1,6 @@
 """A guest is who its ports say it is, and nobody else."""
 
+import struct
 from collections.abc import Callable
 from ipaddress import IPv6Address
 
@@ -13,12 +14,15 @@ from polyport.dataplane.bridge.firewall import BadVif
 from polyport.plan import AddressPair
 from tests.host.conftest import Cable
 from tests.host.plans import OPEN, network, server, subnet, vif
-from tests.host.wire import EVERYBODY, Nic, arp, ethernet, icmp6, neighbor, tagged, udp
+from tests.host.wire import EVERYBODY, Nic, arp, ethernet, icmp6, ip, neighbor, tagged, udp
 
 pytestmark = pytest.mark.host
 
 STRANGER = "fa:16:3e:99:99:99"
 ROUTER_ADVERT, REDIRECT, ROUTER_SOLICIT, MLD2 = 134, 137, 133, 143
+UDP, FRAGMENT, OPTIONS = 17, 44, 60
+NO_OPTIONS = bytes([UDP, 0, 1, 4, 0, 0, 0, 0])
+"""A header of destination options with nothing but padding, before UDP."""
 
 
 def dual_stack() -> tuple[VifPlan, VifPlan]:
@@ -29,6 +33,12 @@ def dual_stack() -> tuple[VifPlan, VifPlan]:
 def link_local(mac: str) -> str:
     octets = bytes.fromhex(mac.replace(":", ""))
     return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]))
+
+
+def fragment(me: Nic, you: Nic, inside: int, place: int, data: bytes) -> bytes:
+    """A piece of a larger IPv6 packet, `place` octets from its beginning, whose first header is of kind `inside`."""
+    header = struct.pack("!BBHI", inside, 0, place | (place == 0), 7)
+    return ethernet(me.mac, you.mac, *ip(me.addresses[1], you.addresses[1], FRAGMENT, header + data))
 
 
 FRAMES: dict[str, tuple[bool, Callable[[Nic, Nic], bytes]]] = {
@@ -57,6 +67,14 @@ FRAMES: dict[str, tuple[bool, Callable[[Nic, Nic], bytes]]] = {
         lambda me, you: udp(me.mac, EVERYBODY, "0.0.0.0", "255.255.255.255", ports=(68, 67)),
     ),
     "a relayed DHCP request": (True, lambda me, you: udp(me.mac, you.mac, me.address, you.address, ports=(67, 67))),
+    "DHCPv6 as a server, behind options": (
+        False,
+        lambda me, you: ethernet(
+            me.mac,
+            you.mac,
+            *ip(me.addresses[1], you.addresses[1], OPTIONS, NO_OPTIONS + struct.pack("!HHHH", 547, 546, 8, 0)),
+        ),
+    ),
     "another MAC": (False, lambda me, you: udp(STRANGER, you.mac, me.address, you.address)),
     "the other's MAC": (False, lambda me, you: udp(you.mac, EVERYBODY, me.address, "255.255.255.255")),
     "another IPv4": (False, lambda me, you: udp(me.mac, you.mac, "10.0.0.99", you.address)),
@@ -121,6 +139,26 @@ async def test_an_unguarded_port_says_what_it_likes(cable: Cable, name: str) -> 
     frame = FRAMES[name][1](me, you)
     me.send(frame)
     assert you.received() == [frame]
+
+
+PIECES: dict[str, tuple[bool, int, tuple[int, int], bytes]] = {
+    "its own": (True, UDP, (7, 7), b""),
+    "its own, behind options": (False, OPTIONS, (7, 7), NO_OPTIONS),
+    "a DHCPv6 answer": (False, UDP, (547, 546), b""),
+    "a DHCPv6 answer, behind options": (False, OPTIONS, (547, 546), NO_OPTIONS),
+}
+"""Name -> whether it passes, its first header, its UDP ports, what the first piece has before UDP."""
+
+
+@pytest.mark.parametrize("name", PIECES)
+async def test_no_piece_hides_what_the_whole_is(cable: Cable, name: str) -> None:
+    mine, yours = dual_stack()
+    me, you = await cable(mine), await cable(yours)
+    passes, inside, ports, before = PIECES[name]
+    whole = before + udp(me.mac, you.mac, me.addresses[1], you.addresses[1], ports=ports, data=bytes(8))[54:]
+    me.send(fragment(me, you, inside, 0, whole[:8]), fragment(me, you, inside, 8, whole[8:]))
+    me.send(me.ping(you, b"afterwards"))
+    assert (you.received() != [me.ping(you, b"afterwards")]) is passes
 
 
 async def test_port_security_changes_on_a_port_in_use(dataplane: BridgeDataplane, cable: Cable) -> None:
