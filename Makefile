@@ -17,6 +17,7 @@ up: install guest ## a cloud that stays, with a clouds.yaml for any OpenStack cl
 	@$(run) polyport up --clouds clouds.yaml
 
 test: check guest ## all checks, then all tests (root: some need network namespaces and guests)
+	@tools/install tcpdump
 	@$(run) pytest tests
 
 check: install ## format, lint, types, import rules

@@ -109,7 +109,9 @@ def showing(counters: Counters) -> Own:
     async def show(call: Call, database: Database) -> Reply:
         port = await database.read(lambda tx: ports.get_port(tx, call.context, call.params["id"]))
         counted = await counters(port.id) if port.position is not None else None
-        view = {**port_view(call.context, port), COUNTERS: counters_view(counted)}
+        view = port_view(call.context, port)
+        if counted is not None:
+            view[COUNTERS] = counters_view(counted)
         return Reply(body={"port": chosen(call, view)})
 
     return show
