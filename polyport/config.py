@@ -22,8 +22,8 @@ class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=1, le=65535)] = 8774
     public_url: str | None = None
     """What clients are told in catalog and links; from the request's Host header where not set."""
-    most_body_bytes: int = 1 << 20
-    token_hours: float = 24.0
+    most_body_bytes: Annotated[int, Meta(ge=1 << 10)] = 1 << 20
+    token_hours: Annotated[float, Meta(gt=0, le=24 * 366)] = 24.0
 
 
 class HypervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,10 +37,10 @@ class HypervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class DataplaneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     driver: Literal["bridge", "fake"] = "bridge"
     namespace: str = "polyport"
-    broadcast_rate: int = 1000
+    broadcast_rate: Annotated[int, Meta(ge=1)] = 1000
     """Broadcast, multicast and unknown-unicast frames a port may send per second."""
-    broadcast_burst: int = 2000
-    sibling_rate: int = 20
+    broadcast_burst: Annotated[int, Meta(ge=1)] = 2000
+    sibling_rate: Annotated[int, Meta(ge=1)] = 20
     """The same, between two NICs of one server on one network."""
     connection_tracking: Literal["auto", "bridge", "inet"] = "auto"
     """Where the kernel tracks connections, for security groups: in nftables' bridge family, or in its inet family by
@@ -57,6 +57,7 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Octets of each frame; guests hand over frames of up to 64 KiB."""
     at_once: int = 8
     """Captures of the whole cloud at the same time; 0: there are none."""
+    at_once_per_project: int = 4
     at_once_per_port: int = 2
 
 
@@ -91,7 +92,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The name of this host in plans and reports."""
     admin_password: str | None = None
     """Password of `admin` when the database is made; drawn at random, and written to clouds.yaml, where not set."""
-    timer: float = 10.0
+    timer: Annotated[float, Meta(gt=0, le=3600)] = 10.0
     """Seconds between two rounds of the agent that nobody asked for."""
     policy_routing: bool = True
     """Whether guests are told, by vendor data that cloud-init carries out, to route each NIC's traffic by itself."""

@@ -32,6 +32,10 @@ async def cloud(tmp_path: Path) -> AsyncIterator[TestCloud]:
 
 @pytest.fixture
 def networks(cloud: TestCloud) -> FakeNetworks:
+    return networks_of(cloud)
+
+
+def networks_of(cloud: TestCloud) -> FakeNetworks:
     dataplane = cloud.cloud.dataplane
     assert isinstance(dataplane, FakeDataplane)
     return dataplane.networks
@@ -184,6 +188,26 @@ async def test_there_are_so_many_at_the_same_time(client: Client, networks: Fake
     networks.carry(PortId(listed[0]["id"]), b"done")
     await asyncio.gather(*running)
     assert await captured(client, networks, PortId(listed[0]["id"]), "packets=1", b"one"), "there is a place again"
+
+
+async def test_a_project_leaves_captures_to_others(tmp_path: Path) -> None:
+    async with TestCloud(tmp_path, capture=CaptureConfig(at_once=10, at_once_per_project=2)) as cloud:
+        networks = networks_of(cloud)
+        mine, yours = await cloud.client("demo", "member"), await cloud.client("other", "member")
+        server = await make_server(mine, nics=3)
+        ports = [port["id"] for port in (await mine.get(f"/network/ports?device_id={server['id']}")).json()["ports"]]
+        paths = [f"/network/ports/{port}/capture?packets=1" for port in ports]
+        running = [asyncio.create_task(mine.get(path)) for path in paths[:2]]
+        await looked_at(networks, 2)
+        answer = await mine.get(paths[2])
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (409, "TooManyCaptures")
+        assert f"Project {mine.project_id} has 2" in answer.text
+        theirs = await plugged(yours)
+        running.append(asyncio.create_task(yours.get(f"/network/ports/{theirs}/capture?packets=1")))
+        await looked_at(networks, 3)
+        for port in (*ports[:2], theirs):
+            networks.carry(PortId(port), b"done")
+        assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200, 200]
 
 
 async def test_the_extension_is_listed(client: Client) -> None:

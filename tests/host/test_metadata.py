@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from polyport.config import DataplaneConfig
 from polyport.dataplane import Answer, VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
-from polyport.dataplane.bridge.metadata import MOST_CONNECTIONS
+from polyport.dataplane.bridge.metadata import MOST_CONNECTIONS, MOST_OF_SERVER
 from polyport.dataplane.bridge.namespace import NAMESPACES
 from polyport.ids import PortId, ServerId
 from tests.host.guests import Guest
@@ -213,6 +213,28 @@ async def test_one_port_cannot_keep_others_waiting(guest: Host) -> None:
         assert await you.get("/a") == told(yours, "/a")
     async with asyncio.timeout(PATIENCE):
         while await me.try_get("/a") != told(mine, "/a"):
+            await asyncio.sleep(0.01)
+
+
+async def test_one_server_cannot_keep_others_waiting_by_its_many_nics(guest: Host) -> None:
+    net, mine_all = network(), server()
+    slots = range(1, MOST_OF_SERVER // MOST_CONNECTIONS + 2)
+    mine = [vif(net, f"10.0.0.{5 + slot}", of=mine_all, slot=slot) for slot in slots]
+    yours = vif(net, "10.0.0.99")
+    *full, last = [await guest(plan) for plan in mine]
+    you = await guest(yours)
+    for one, slot in (*zip((*full, last), slots, strict=True), (you, 1)):
+        await one.run("ip", "route", "replace", "169.254.169.254/32", "dev", f"eth{slot}")
+    with ExitStack() as stack:
+        for one in full:
+            for _ in range(MOST_CONNECTIONS):
+                stack.enter_context(await one.connect())
+        async with asyncio.timeout(PATIENCE):
+            while await last.try_get("/a") is not None:
+                await asyncio.sleep(0.01)
+        assert await you.get("/a") == told(yours, "/a")
+    async with asyncio.timeout(PATIENCE):
+        while await last.try_get("/a") != told(mine[-1], "/a"):
             await asyncio.sleep(0.01)
 
 

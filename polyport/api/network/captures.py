@@ -9,7 +9,6 @@ frame, and what it shows is the traffic of a project. So it is for members, of p
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Self
@@ -23,6 +22,7 @@ from polyport.db.engine import Database
 from polyport.errors import Conflict, Invalid
 from polyport.ids import PortId
 from polyport.network import ports
+from polyport.network.ports import Port
 from polyport.web.calls import Call, InvalidParameter, Query, Reply
 
 log = logging.getLogger(__name__)
@@ -59,14 +59,14 @@ class Captures:
     def __init__(self, opened: Open, config: CaptureConfig) -> None:
         self._open = opened
         self._config = config
-        self._running: Counter[PortId] = Counter()
+        self._running: list[Port] = []
 
     async def show(self, call: Call, database: Database) -> Reply:
         bounds = bounds_of(call.query, self._config)
         port = await database.read(lambda tx: ports.get_port(tx, call.context, call.params["id"]))
         with ExitStack() as undo:
-            self._enter(port.id)
-            undo.callback(self._leave, port.id)
+            self._enter(port)
+            undo.callback(self._running.remove, port)
             opened = await self._open(port.id, bounds.snaplen)
             if opened is None:
                 raise PortNotPlugged(port_id=port.id)
@@ -75,16 +75,17 @@ class Captures:
             log.info("capture of port %s", port.id, extra=facts)
             return Reply(content_type=capture.MEDIA_TYPE, stream=Recording(opened, bounds, undo.pop_all(), facts))
 
-    def _enter(self, port_id: PortId) -> None:
-        if self._running.total() >= self._config.at_once:
-            raise TooManyCaptures(where="The cloud", most=self._config.at_once)
-        if self._running[port_id] >= self._config.at_once_per_port:
-            raise TooManyCaptures(where=f"Port {port_id}", most=self._config.at_once_per_port)
-        self._running[port_id] += 1
-
-    def _leave(self, port_id: PortId) -> None:
-        self._running[port_id] -= 1
-        self._running += Counter()  # keeps what is above zero
+    def _enter(self, port: Port) -> None:
+        of_project = sum(other.project_id == port.project_id for other in self._running)
+        of_port = sum(other.id == port.id for other in self._running)
+        for where, count, most in (
+            ("The cloud", len(self._running), self._config.at_once),
+            (f"Project {port.project_id}", of_project, self._config.at_once_per_project),
+            (f"Port {port.id}", of_port, self._config.at_once_per_port),
+        ):
+            if count >= most:
+                raise TooManyCaptures(where=where, most=most)
+        self._running.append(port)
 
 
 class Recording:

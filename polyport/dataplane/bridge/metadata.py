@@ -11,6 +11,7 @@ Guests wait for these answers while they boot, but none may keep others waiting:
 """
 
 import asyncio
+import functools
 import logging
 import socket
 from collections import Counter
@@ -30,8 +31,10 @@ MOST_SECONDS = 10.0
 """For one connection, from its first octet to its last."""
 MOST_CONNECTIONS = 8
 """Of one port at a time; what is more is closed at once."""
+MOST_OF_SERVER = 32
+"""The same of all ports of a server, which may have many."""
 MOST_ALTOGETHER = 512
-"""The same of all ports: descriptors are the whole process's."""
+"""The same of all: descriptors are the whole process's."""
 MOST_REST = 65536
 """Octets that are read, and not looked at, after the head: closing on unread ones would cut off the answer."""
 PAUSE_SECONDS = 1.0
@@ -70,7 +73,7 @@ class MetadataServer:
         self._askers: dict[tuple[str, int], dict[PortId, ServerId]] = {}
         """(bridge, mark) -> the ports that mark may mean; one, but for a rare accident."""
         self._places: dict[PortId, tuple[str, int]] = {}
-        self._open: Counter[PortId] = Counter()
+        self._open: Counter[PortId | ServerId] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def serve(self, bridge: str, listener: socket.socket) -> None:
@@ -125,13 +128,27 @@ class MetadataServer:
                 return
             connection.setblocking(False)
             asker = self._asker(bridge, connection)
-            if asker is None or self._open[asker[0]] >= MOST_CONNECTIONS or len(self._tasks) >= MOST_ALTOGETHER:
+            if asker is None or self._is_full(*asker):
                 connection.close()
                 continue
-            self._open[asker[0]] += 1
+            self._open.update(asker)
             task = asyncio.get_running_loop().create_task(self._converse(connection, *asker))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            # Not by the task itself: one that is cancelled before it began does nothing at all.
+            task.add_done_callback(functools.partial(self._ended, connection, asker))
+
+    def _is_full(self, port_id: PortId, server_id: ServerId) -> bool:
+        return (
+            self._open[port_id] >= MOST_CONNECTIONS
+            or self._open[server_id] >= MOST_OF_SERVER
+            or len(self._tasks) >= MOST_ALTOGETHER
+        )
+
+    def _ended(self, connection: socket.socket, asker: tuple[PortId, ServerId], task: asyncio.Task[None]) -> None:
+        connection.close()
+        self._open.subtract(asker)
+        self._open += Counter()  # keeps what is above zero
+        self._tasks.discard(task)
 
     def _resume(self, bridge: str, listener: socket.socket) -> None:
         if self._listeners.get(bridge) is listener:
@@ -149,25 +166,19 @@ class MetadataServer:
 
     async def _converse(self, connection: socket.socket, port_id: PortId, server_id: ServerId) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(MOST_SECONDS):
-                    head = b""
-                    while not http.whole(head) and len(head) <= http.MOST_HEAD:
-                        data = await loop.sock_recv(connection, http.MOST_HEAD)
-                        if not data:
-                            return
-                        head += data
-                    await loop.sock_sendall(connection, self._answer(head, port_id, server_id))
-                    connection.shutdown(socket.SHUT_WR)
-                    rest = 0
-                    while rest < MOST_REST and (data := await loop.sock_recv(connection, 4096)):
-                        rest += len(data)
-        finally:
-            connection.close()
-            self._open[port_id] -= 1
-            if not self._open[port_id]:
-                del self._open[port_id]
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(MOST_SECONDS):
+                head = b""
+                while not http.whole(head) and len(head) <= http.MOST_HEAD:
+                    data = await loop.sock_recv(connection, http.MOST_HEAD)
+                    if not data:
+                        return
+                    head += data
+                await loop.sock_sendall(connection, self._answer(head, port_id, server_id))
+                connection.shutdown(socket.SHUT_WR)
+                rest = 0
+                while rest < MOST_REST and (data := await loop.sock_recv(connection, 4096)):
+                    rest += len(data)
 
     def _answer(self, head: bytes, port_id: PortId, server_id: ServerId) -> bytes:
         if not http.whole(head) or len(head) > http.MOST_HEAD:
