@@ -1,11 +1,12 @@
 """Rules of security groups, and all that can be wrong with one. The checks are Neutron's, and so are the names."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from polyport import quotas
 from polyport.context import Context
@@ -52,6 +53,7 @@ _ICMP = frozenset((1, 58))
 _OF_IPV6 = frozenset((41, 43, 44, 58, 59, 60))
 _MOST_PORT = 65535
 _AT_ONCE = 1000
+_EVERYBODY = frozenset(("0.0.0.0/0", "::/0"))
 
 
 class SecurityGroupRuleNotFound(NotFound):
@@ -184,9 +186,40 @@ def get_rule(tx: Tx, context: Context, rule_id: str) -> SecurityGroupRule:
 
 
 def create_rules(tx: Tx, context: Context, wanted: Sequence[NewSecurityGroupRule]) -> list[SecurityGroupRule]:
-    """All of them or none."""
-    made = [_create(tx, context, entry) for entry in wanted]
-    for group_id in dict.fromkeys(rule.security_group_id for rule in made):
+    """All of them or none, in few statements however many they are and however many their groups have."""
+    entries = [checked(entry) for entry in wanted]
+    named = [entry.security_group_id for entry in entries]
+    remote = [entry.remote_group_id for entry in entries if entry.remote_group_id is not None]
+    groups = {group_id: get_group(tx, context, group_id) for group_id in dict.fromkeys((*named, *remote))}
+    there = _there(tx, entries)
+    time = now()
+    made = []
+    for entry in entries:
+        own = groups[entry.security_group_id].project_id
+        rule = SecurityGroupRule(
+            id=new_id(),
+            project_id=own if entry.project_id is None else project_of(context, entry.project_id),
+            security_group_id=entry.security_group_id,
+            direction=entry.direction,
+            ethertype=entry.ethertype,
+            protocol=entry.protocol,
+            port_range_min=entry.port_range_min,
+            port_range_max=entry.port_range_max,
+            remote_ip_prefix=entry.remote_ip_prefix,
+            remote_group_id=entry.remote_group_id,
+            description=entry.description,
+            revision_number=1,
+            created_at=time,
+            updated_at=time,
+        )
+        same = there.setdefault(_meaning(rule), rule.id)
+        if same != rule.id:
+            raise SecurityGroupRuleExists(id=same)
+        made.append(rule)
+    for project_id, count in Counter(rule.project_id for rule in made).items():
+        quotas.charge(tx, project_id, {"security_group_rule": count})
+    tx.execute(sa.insert(security_group_rules), [structs.asdict(rule) for rule in made])
+    for group_id in dict.fromkeys(named):
         touched(tx, group_id)
     return made
 
@@ -234,55 +267,32 @@ def checked(entry: NewSecurityGroupRule) -> NewSecurityGroupRule:
     )
 
 
-def _create(tx: Tx, context: Context, wanted: NewSecurityGroupRule) -> SecurityGroupRule:
-    entry = checked(wanted)
-    group = get_group(tx, context, entry.security_group_id)
-    if entry.remote_group_id is not None:
-        get_group(tx, context, entry.remote_group_id)
-    project_id = group.project_id if entry.project_id is None else project_of(context, entry.project_id)
-    same = _same(tx, entry)
-    if same is not None:
-        raise SecurityGroupRuleExists(id=same)
-    quotas.charge(tx, project_id, {"security_group_rule": 1})
-    time = now()
-    rule = SecurityGroupRule(
-        id=new_id(),
-        project_id=project_id,
-        security_group_id=group.id,
-        direction=entry.direction,
-        ethertype=entry.ethertype,
-        protocol=entry.protocol,
-        port_range_min=entry.port_range_min,
-        port_range_max=entry.port_range_max,
-        remote_ip_prefix=entry.remote_ip_prefix,
-        remote_group_id=entry.remote_group_id,
-        description=entry.description,
-        revision_number=1,
-        created_at=time,
-        updated_at=time,
-    )
-    tx.execute(sa.insert(security_group_rules), {name: getattr(rule, name) for name in rule.__struct_fields__})
-    return rule
-
-
-def _same(tx: Tx, entry: NewSecurityGroupRule) -> str | None:
-    """The id of a rule of the group that says the same, whatever its description."""
+def _there(tx: Tx, entries: Sequence[NewSecurityGroupRule]) -> dict[tuple[object, ...], str]:
+    """What the rules say that there are, of those that could say the same as one of `entries` -> the rule's id.
+    A group of thousands differs in prefixes or in ports, so most of its rules need not be read."""
     column = security_group_rules.c
-    rows = tx.all(
-        sa.select(column.id, column.protocol, column.remote_ip_prefix).where(
-            column.security_group_id == entry.security_group_id,
-            column.direction == entry.direction,
-            column.ethertype == entry.ethertype,
-            column.port_range_min.is_not_distinct_from(entry.port_range_min),
-            column.port_range_max.is_not_distinct_from(entry.port_range_max),
-            column.remote_group_id.is_not_distinct_from(entry.remote_group_id),
-        )
+    prefixes = {entry.remote_ip_prefix for entry in entries} | _EVERYBODY
+    lows = {entry.port_range_min for entry in entries}
+    statement = sa.select(*_SELECTED).where(
+        column.security_group_id.in_({entry.security_group_id for entry in entries}),
+        sa.or_(column.remote_ip_prefix.is_(None), column.remote_ip_prefix.in_(prefixes - {None})),
+        sa.or_(column.port_range_min.is_(None), column.port_range_min.in_(lows - {None})),
     )
-    wanted = (_number(entry.protocol), _real_prefix(entry.remote_ip_prefix))
-    for row in rows:
-        if (_number(row.protocol), _real_prefix(row.remote_ip_prefix)) == wanted:
-            return str(row.id)
-    return None
+    return {_meaning(rule): rule.id for rule in read_rules(tx, statement)}
+
+
+def _meaning(rule: SecurityGroupRule) -> tuple[object, ...]:
+    """Equal for two rules, of the table or to be, that say the same, whatever their descriptions."""
+    return (
+        rule.security_group_id,
+        rule.direction,
+        rule.ethertype,
+        _number(rule.protocol),
+        rule.port_range_min,
+        rule.port_range_max,
+        _real_prefix(rule.remote_ip_prefix),
+        rule.remote_group_id,
+    )
 
 
 def _protocol(text: str | None, ethertype: str) -> str | None:
@@ -341,4 +351,4 @@ def _prefix(text: str, ethertype: str) -> str:
 
 def _real_prefix(prefix: str | None) -> str | None:
     """None for a prefix that is everybody's."""
-    return None if prefix in ("0.0.0.0/0", "::/0") else prefix
+    return None if prefix in _EVERYBODY else prefix

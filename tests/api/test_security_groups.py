@@ -207,3 +207,26 @@ async def test_many_rules_in_one_request_or_none(client: Client) -> None:
     assert error(refused) == (409, "SecurityGroupRuleExists")
     left = (await client.get(f"/network/security-group-rules?security_group_id={group}&protocol=tcp")).json()
     assert len(left["security_group_rules"]) == 2
+
+
+async def test_as_many_rules_as_the_quota_has_room_for_and_not_one_more(client: Client, admin: Client) -> None:
+    group, other = await make_group(client), await make_group(client, "db")
+    quota = f"/network/quotas/{client.project_id}"
+    used = (await client.get(f"{quota}/details.json")).json()["quota"]["security_group_rule"]["used"]
+    await admin.put(quota, {"quota": {"security_group_rule": used + 3}})
+    rules = [
+        {"security_group_id": group, "direction": "ingress", "protocol": "tcp", "remote_ip_prefix": f"192.0.2.{n}"}
+        for n in range(3)
+    ]
+    rules[2]["security_group_id"] = other
+    twice = await client.post("/network/security-group-rules", {"security_group_rules": [*rules[:2], rules[0]]})
+    assert error(twice) == (409, "SecurityGroupRuleExists")
+    one_more = {**rules[0], "remote_ip_prefix": "192.0.2.3"}
+    refused = await client.post("/network/security-group-rules", {"security_group_rules": [*rules, one_more]})
+    assert error(refused) == (409, "OverQuota")
+    assert (await client.get("/network/security-group-rules?protocol=tcp")).json()["security_group_rules"] == []
+    made = await client.post("/network/security-group-rules", {"security_group_rules": rules})
+    found = made.json()["security_group_rules"]
+    assert [rule["remote_ip_prefix"] for rule in found] == [f"192.0.2.{n}/32" for n in range(3)]
+    assert [rule["security_group_id"] for rule in found] == [group, group, other]
+    assert (await client.get(f"{quota}/details.json")).json()["quota"]["security_group_rule"]["used"] == used + 3
