@@ -67,9 +67,9 @@ class Space(Struct, frozen=True, kw_only=True):
         """Whether a port may have this address at all."""
         if not self.first <= address <= self.last:
             return False
-        if self.version == 4:
-            return self.last - self.first < 2 or self.first < address < self.last
-        return address != self.first or self.first == self.last
+        if self.last - self.first < 2:
+            return True
+        return self.first < address and (self.version == 6 or address < self.last)
 
 
 class WantedIp(Struct, frozen=True, kw_only=True):

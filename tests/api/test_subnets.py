@@ -112,6 +112,9 @@ async def test_allocation_pools_that_cannot_be(
         {"cidr": "10.0.0.0/24", "ipv6_ra_mode": "slaac"},
         {"cidr": "::/64"},
         {"cidr": "fe80::/64"},
+        {"cidr": "2001:db8::%eth0/64"},
+        {"cidr": "2001:db8::%any text\n/64"},
+        {"cidr": "2001:db8::/64", "host_routes": [{"destination": "2001:db8:1::%x/64", "nexthop": "2001:db8::9"}]},
         {"cidr": "2001:db8::/64", "ipv6_ra_mode": "slaac", "ipv6_address_mode": "dhcpv6-stateful"},
         {"cidr": "2001:db8::/64", "ipv6_ra_mode": "often"},
         {"cidr": "2001:db8::/64", "ipv6_ra_mode": "slaac", "enable_dhcp": False},
@@ -136,6 +139,18 @@ async def test_small_subnets_without_dhcp(client: Client) -> None:
     assert (pair["gateway_ip"], pair["allocation_pools"]) == ("10.0.0.0", [{"start": "10.0.0.1", "end": "10.0.0.1"}])
     single = await made(client, "10.0.0.9/32", enable_dhcp=False)
     assert (single["gateway_ip"], single["allocation_pools"]) == (None, [{"start": "10.0.0.9", "end": "10.0.0.9"}])
+
+
+@pytest.mark.parametrize("cidr", ["10.0.0.0/31", "10.0.0.9/32", "2001:db8::/127", "2001:db8::9/128"])
+async def test_every_address_a_small_subnet_hands_out_may_be_asked_for(client: Client, cidr: str) -> None:
+    subnet = await made(client, cidr, enable_dhcp=False, gateway_ip=None)
+    port = await client.made("/network/ports", {"port": {"network_id": subnet["network_id"]}})
+    assert port["fixed_ips"][0]["ip_address"] == subnet["allocation_pools"][0]["start"]
+    path = f"/network/ports/{port['id']}"
+    for change in ({"fixed_ips": port["fixed_ips"]}, {"mac_address": "fa:16:3e:12:34:56"}):
+        answer = await client.put(path, {"port": change})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["port"]["fixed_ips"] == port["fixed_ips"]
 
 
 async def test_subnets_of_one_network_do_not_overlap(client: Client) -> None:
@@ -169,8 +184,12 @@ async def test_automatic_addresses_come_to_every_port_and_go_with_their_subnet(c
     # What a client reads it may write back.
     same = await client.put(path, {"port": {"fixed_ips": [*port["fixed_ips"], automatic]}})
     assert same.json()["port"]["fixed_ips"] == [*port["fixed_ips"], automatic]
+    before = same.json()["port"]["revision_number"]
     assert (await client.delete(f"/network/subnets/{v6['id']}")).status_code == 204
-    assert (await client.get(path)).json()["port"]["fixed_ips"] == port["fixed_ips"]
+    after = (await client.get(path)).json()["port"]
+    assert after["fixed_ips"] == port["fixed_ips"]
+    # Whoever read the port before has not seen that.
+    assert after["revision_number"] == before + 1
 
 
 async def test_a_subnet_with_addresses_in_use_stays(client: Client) -> None:
