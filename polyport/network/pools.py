@@ -33,10 +33,18 @@ class GatewayConflictWithAllocationPools(Conflict):
     """Gateway ip {gateway} conflicts with allocation pool {pool}."""
 
 
+def cidr_of(text: str) -> Net:
+    """A CIDR, its host bits cleared. Raises `ValueError`, also where Python's own reading would keep a scope
+    (`fe80::%anything at all/64`)."""
+    if "%" in text:
+        raise ValueError(text)
+    return ip_network(text, strict=False)
+
+
 def net_of(cidr: str, version: int) -> Net:
     """The network of a CIDR, its host bits cleared as Neutron does. Raises `InvalidInput`."""
     try:
-        net: Net = ip_network(cidr, strict=False)
+        net = cidr_of(cidr)
     except ValueError as error:
         raise InvalidInput(reason=f"'{cidr[:100]}' is not a valid CIDR") from error
     if "/" not in cidr:

@@ -201,7 +201,7 @@ def delete_subnet(tx: Tx, context: Context, subnet_id: str) -> None:
     of_subnet = addresses.c.subnet_id == subnet.id
     if pools.is_automatic(subnet.ipv6_ra_mode, subnet.ipv6_address_mode):
         touched = sa.select(addresses.c.port_id).where(of_subnet)
-        tx.execute(sa.update(ports).where(ports.c.id.in_(touched)).values(plan_revision=tx.revision()))
+        tx.execute(sa.update(ports).where(ports.c.id.in_(touched)).values(**_readdressed(tx)))
         tx.execute(sa.delete(addresses).where(of_subnet))
     elif tx.first(sa.select(addresses.c.port_id).where(of_subnet).limit(1)) is not None:
         reason = "One or more ports have an IP allocation from this subnet"
@@ -296,11 +296,12 @@ def _give_automatic(tx: Tx, subnet: Subnet) -> None:
             for row in rows
         ],
     )
-    tx.execute(
-        sa.update(ports)
-        .where(ports.c.network_id == subnet.network_id)
-        .values(plan_revision=tx.revision(), revision_number=ports.c.revision_number + 1)
-    )
+    tx.execute(sa.update(ports).where(ports.c.network_id == subnet.network_id).values(**_readdressed(tx)))
+
+
+def _readdressed(tx: Tx) -> dict[str, Any]:
+    """What a port's row gets when an address of it comes or goes with its subnet."""
+    return {"plan_revision": tx.revision(), "revision_number": ports.c.revision_number + 1, "updated_at": now()}
 
 
 def _get_owned(tx: Tx, context: Context, subnet_id: str, action: str) -> Subnet:
@@ -328,7 +329,7 @@ def _host_routes(routes: Sequence[tuple[str, str]], version: int) -> list[list[s
     found = []
     for at, (destination, nexthop) in enumerate(routes):
         try:
-            net = ip_network(destination, strict=False)
+            net = pools.cidr_of(destination)
         except ValueError as error:
             raise InvalidInput(reason=f"host_routes[{at}]: '{destination[:100]}' is not a valid CIDR") from error
         hop = number_of(nexthop)
