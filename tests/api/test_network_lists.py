@@ -66,6 +66,8 @@ async def test_filters_on_what_is_the_same_for_all(client: Client) -> None:
         ("fixed_ips=x", "fixed_ips"),
         ("binding:host_id=x", "binding:host_id"),
         ("marker=nonsense&limit=1", "nonsense"),
+        ("changed_since=yesterday", "changed_since"),
+        ("changed_since=", "changed_since"),
     ],
 )
 async def test_queries_that_are_refused_name_the_parameter(client: Client, query: str, named: str) -> None:

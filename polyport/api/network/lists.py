@@ -1,6 +1,7 @@
 """Lists: filters, sorting, paging and choice of fields, the same for every noun of the network service."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -121,10 +122,20 @@ def _conditions(
         elif name in _TAG_FILTERS and noun.tags is not None:
             conditions.append(_tag_condition(name, noun.tags, [tag for value in values for tag in value.split(",")]))
         elif name == "changed_since":
-            conditions.extend(columns["updated_at"] >= value.rstrip("Z") for value in values)
+            conditions.extend(columns["updated_at"] >= _time(name, value) for value in values)
         else:
             raise FilterInvalid(name=name[:100])
     return conditions
+
+
+def _time(name: str, value: str) -> str:
+    """A time as tables keep it, up to the second. It is UTC, with its `Z` or without."""
+    try:
+        found = datetime.strptime(value.removesuffix("Z") + "+0000", "%Y-%m-%dT%H:%M:%S%z")
+    except ValueError as error:
+        kind = "a time as YYYY-MM-DDTHH:MM:SS[Z]"
+        raise FilterValueInvalid(name=name, value=value[:100], kind=kind) from error
+    return found.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _column_condition(name: str, column: sa.ColumnElement[Any], values: Sequence[str]) -> sa.ColumnElement[bool]:
