@@ -19,9 +19,9 @@ from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.causes import NUMBERS
 from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.ids import ServerId
-from polyport.plan import ServerPlan
 from tests.host.guests import Guest
 from tests.host.plans import network, server, subnet, vif
+from tests.plans import server_plan
 
 pytestmark = pytest.mark.host
 
@@ -51,21 +51,7 @@ async def guest(dataplane: BridgeDataplane) -> AsyncIterator[Host]:
 
 def script_of(owner: ServerId, vifs: list[VifPlan]) -> str:
     """What the boothook writes to the guest's disk."""
-    plan = ServerPlan(
-        id=owner,
-        name="vnf",
-        hostname="vnf",
-        project_id="p",
-        user_id="u",
-        revision=1,
-        wanted="running",
-        boot=1,
-        vcpus=1,
-        memory_mb=64,
-        root_gb=0,
-        nic_slots=8,
-        nics=tuple(each.nic for each in vifs),
-    )
+    plan = server_plan(id=owner, nics=tuple(each.nic for each in vifs))
     text = boothook(plan, {each.network.id: each.network for each in vifs})
     return text.partition("<<'SCRIPT'\n")[2].partition("\nSCRIPT\n")[0] + "\n"
 

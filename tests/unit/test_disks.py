@@ -26,6 +26,7 @@ from polyport.dataplane import DataplaneFacts
 from polyport.hypervisor import HypervisorFacts
 from polyport.ids import ImageId, ServerId, new_id
 from polyport.plan import ImagePlan, ServerPlan
+from tests.plans import server_plan
 
 MIB = 1 << 20
 
@@ -77,22 +78,7 @@ def cache(store: Store, tmp_path: Path) -> ImageCache:
 
 
 def server(image: ImagePlan | None = None, root_gb: int = 0, disk: int = 1) -> ServerPlan:
-    return ServerPlan(
-        id=ServerId(new_id()),
-        name="vnf",
-        hostname="vnf",
-        project_id="p",
-        user_id="u",
-        revision=1,
-        wanted="running",
-        boot=1,
-        disk=disk,
-        vcpus=1,
-        memory_mb=64,
-        root_gb=root_gb,
-        image=image,
-        nic_slots=8,
-    )
+    return server_plan(disk=disk, root_gb=root_gb, image=image)
 
 
 def qcow2(path: Path, *arguments: str | Path) -> bytes:

@@ -29,6 +29,7 @@ from polyport.dataplane import VifPlan
 from polyport.hypervisor import FoundGuest, GuestNic
 from polyport.ids import NetworkId, PortId, ServerId, SubnetId
 from polyport.plan import FixedIp, HostPlan, NetworkPlan, NicPlan, ServerPlan, SubnetPlan
+from tests import plans
 
 SERVER = ServerId("11111111-1111-4111-8111-111111111111")
 NETWORK = NetworkPlan(
@@ -49,22 +50,7 @@ def nic_plan(port: int, slot: int, **more: object) -> NicPlan:
 
 
 def server_plan(*nics: NicPlan, **more: object) -> ServerPlan:
-    plan = ServerPlan(
-        id=SERVER,
-        name="vnf",
-        hostname="vnf",
-        project_id="p",
-        user_id="u",
-        revision=1,
-        wanted="running",
-        boot=1,
-        vcpus=1,
-        memory_mb=64,
-        root_gb=0,
-        nic_slots=8,
-        nics=nics,
-    )
-    return replace(plan, **more)
+    return plans.server_plan(id=SERVER, nics=nics, **more)
 
 
 def guest_nic(nic: NicPlan) -> GuestNic:
