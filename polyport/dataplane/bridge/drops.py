@@ -20,7 +20,15 @@ from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES
 from polyport.dataplane.bridge.causes import NUMBERS, QUEUE_FULL
 from polyport.dataplane.bridge.netlink import Passed
 from polyport.dataplane.bridge.nft import Nft, NftError
-from polyport.dataplane.bridge.rtnetlink import attributes, text
+from polyport.dataplane.bridge.rtnetlink import (
+    HEADER,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attributes,
+    messages,
+    text,
+)
 from polyport.plan import PortCounters, Traffic
 
 KEPT = 1.0
@@ -31,13 +39,11 @@ Counts = Mapping[int, int]
 
 _NETLINK_NETFILTER = 12
 _GET_ELEMENTS = 10 << 8 | 13  # NFT_MSG_GETSETELEM of NFNL_SUBSYS_NFTABLES
-_REQUEST_DUMP, _DUMP_INTERRUPTED = 0x1 | 0x300, 0x10
-_ERROR, _DONE = 2, 3
+_REQUEST_DUMP = 0x1 | 0x300
 _BRIDGE = 7  # NFPROTO_BRIDGE
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT_KEY, _ELEMENT_EXPRESSION = 1, 7
 _EXPRESSION_DATA, _COUNTER_PACKETS = 2, 2
-_HEADER = struct.Struct("=IHHII")
 _GENERAL = struct.Struct("!BBH")
 _NAME_OCTETS = 16
 _MOST_DUMPS = 3
@@ -108,7 +114,7 @@ class Drops:
         for _ in range(_MOST_DUMPS):
             whole = True
             for flags, body in self._dump(_GENERAL.pack(_BRIDGE, 0, 0) + named):
-                whole = whole and not flags & _DUMP_INTERRUPTED
+                whole = whole and not flags & NLM_F_DUMP_INTR
                 for kind, elements in attributes(body[_GENERAL.size :]):
                     if kind == _LIST_ELEMENTS:
                         found |= (_element(each) for _, each in attributes(elements))
@@ -118,23 +124,15 @@ class Drops:
 
     def _dump(self, request: bytes) -> Iterator[tuple[int, bytes]]:
         self._sequence += 1
-        head = _HEADER.pack(_HEADER.size + len(request), _GET_ELEMENTS, _REQUEST_DUMP, self._sequence, 0)
+        head = HEADER.pack(HEADER.size + len(request), _GET_ELEMENTS, _REQUEST_DUMP, self._sequence, 0)
         try:
             self._socket.send(head + request)
-            while True:
-                data = self._socket.recv(1 << 18)
-                place = 0
-                while place < len(data):
-                    size, kind, flags, sequence, _ = _HEADER.unpack_from(data, place)
-                    part = data[place + _HEADER.size : place + size]
-                    place += (size + 3) & ~3
-                    if sequence != self._sequence:
-                        continue
-                    if kind == _ERROR and (code := -struct.unpack_from("=i", part)[0]) != errno.ENOENT:
-                        raise OSError(code, os.strerror(code))
-                    if kind in (_DONE, _ERROR):
-                        return
-                    yield flags, part
+            for kind, flags, part in messages(self._socket, self._sequence):
+                if kind == NLMSG_ERROR and (code := -struct.unpack_from("=i", part)[0]) != errno.ENOENT:
+                    raise OSError(code, os.strerror(code))
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
+                    return
+                yield flags, part
         except OSError as error:
             raise NftError(reason=error.strerror) from error
 

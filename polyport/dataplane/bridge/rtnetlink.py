@@ -19,14 +19,14 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, _RTM_NEWADDR = 16, 17, 18, 20
 NLM_F_CREATE, NLM_F_EXCL, _NLM_F_REPLACE = 0x400, 0x200, 0x100
 
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
-_DUMP_INTERRUPTED, _ACK_HAS_ATTRIBUTES = 0x10, 0x200
-_ERROR, _DONE = 2, 3
+NLM_F_DUMP_INTR, _ACK_HAS_ATTRIBUTES = 0x10, 0x200
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 _SKIP_STATS = 1 << 3
 _IFF_UP = 1
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _ACK_TEXT = 1
 
-_HEADER = struct.Struct("=IHHII")
+HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -61,6 +61,20 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         place += (max(size, 4) + 3) & ~3
 
 
+def messages(sock: socket.socket, sequence: int) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, flags and body of each message that comes in answer to the request of this number. It is the caller's to
+    end at `NLMSG_DONE` or `NLMSG_ERROR`: more is waited for."""
+    while True:
+        data = sock.recv(1 << 18)
+        place = 0
+        while place < len(data):
+            size, kind, flags, answered, _ = HEADER.unpack_from(data, place)
+            part = data[place + HEADER.size : place + size]
+            place += (size + 3) & ~3
+            if answered == sequence:
+                yield kind, flags, part
+
+
 class Route:
     """A netlink socket in the network namespace of the current thread. Its calls raise OSError as the kernel does."""
 
@@ -93,7 +107,7 @@ class Route:
             whole = True
             request = _LINK.pack(0, 0, 0, 0, 0) + number(IFLA_EXT_MASK, _SKIP_STATS)
             for flags, body in self._ask(RTM_GETLINK, _DUMP, request):
-                whole = whole and not flags & _DUMP_INTERRUPTED
+                whole = whole and not flags & NLM_F_DUMP_INTR
                 details = dict(attributes(body[_LINK.size :]))
                 name = details[IFLA_IFNAME].rstrip(b"\0").decode("ascii", "replace")
                 master = int.from_bytes(details.get(IFLA_MASTER, b""), "little")
@@ -114,23 +128,15 @@ class Route:
     def _ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
         """Flags and body of every message that answers."""
         self._sequence += 1
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, self._sequence, 0) + body)
+        self._socket.send(HEADER.pack(HEADER.size + len(body), kind, _REQUEST | flags, self._sequence, 0) + body)
         answers: list[tuple[int, bytes]] = []
-        while True:
-            data = self._socket.recv(1 << 18)
-            place = 0
-            while place < len(data):
-                size, kind, flags, sequence, _ = _HEADER.unpack_from(data, place)
-                part = data[place + _HEADER.size : place + size]
-                place += (size + 3) & ~3
-                if sequence != self._sequence:
-                    continue
-                if kind == _ERROR:
-                    _raise(part, flags)
-                    return answers
-                if kind == _DONE:
-                    return answers
-                answers.append((flags, part))
+        for kind, flags, part in messages(self._socket, self._sequence):
+            if kind == NLMSG_ERROR:
+                _raise(part, flags)
+            if kind in (NLMSG_ERROR, NLMSG_DONE):
+                break
+            answers.append((flags, part))
+        return answers
 
 
 def _raise(part: bytes, flags: int) -> None:
@@ -139,7 +145,7 @@ def _raise(part: bytes, flags: int) -> None:
         return
     words = os.strerror(-code)
     if flags & _ACK_HAS_ATTRIBUTES:
-        for kind, value in attributes(part[4 + _HEADER.size :]):
+        for kind, value in attributes(part[4 + HEADER.size :]):
             if kind == _ACK_TEXT:
                 words += ": " + value.rstrip(b"\0").decode("utf-8", "replace")
     raise OSError(-code, words)
