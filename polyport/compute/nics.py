@@ -17,6 +17,7 @@ from msgspec import Struct
 from polyport.db.engine import Tx
 from polyport.db.tables.compute import nics, servers
 from polyport.db.tables.network import addresses
+from polyport.db.tables.network import networks as network_rows
 from polyport.db.tables.network import ports as port_rows
 from polyport.errors import Invalid
 from polyport.ids import NetworkId, PortId, SecurityGroupId, ServerId
@@ -84,16 +85,23 @@ class Reported(NamedTuple):
     quarantined: bool
 
 
-class Shown(NamedTuple):
-    """What views of many servers show of their NICs. Rows stay as the driver gives them: a list has thousands."""
+class ShownNics(NamedTuple):
+    """What views show of the NICs of one server, in slot order. Texts stay as the database gives them: a list has
+    thousands."""
 
-    of: Mapping[ServerId, list[tuple[ServerId, NetworkId, str, str, str | None]]]
-    """In slot order (server, network, MAC, security groups as JSON text, address as stored); a row for each address,
-    one for a NIC without any."""
-    networks: Mapping[NetworkId, str]
-    """Their names."""
+    addresses: dict[str, list[str]]
+    """By network name, each a MAC (17 characters) and right behind it the address as stored. Two networks with one name
+    share a key, and a NIC without addresses leaves its network's list as it is."""
+    groups: dict[str, None]
+    """The ids of the security groups of each port, as JSON; each text once."""
+
+
+class Shown(NamedTuple):
+    """What views of many servers show of their NICs."""
+
+    of: Mapping[ServerId, ShownNics]
     groups: Mapping[SecurityGroupId, str]
-    """Their names."""
+    """The names of the security groups."""
 
 
 def of_server(tx: Tx, server_id: ServerId) -> list[Nic]:
@@ -111,17 +119,23 @@ def of_servers(tx: Tx, server_ids: Sequence[ServerId]) -> Mapping[ServerId, list
 
 def shown(tx: Tx, server_ids: Sequence[ServerId]) -> Shown:
     """The NICs of servers, for views; a server without NICs is not in it."""
-    of: dict[ServerId, list[Any]] = {}
+    of: dict[ServerId, ShownNics] = {}
+    current = None
+    texts: set[str] = set()
     for at in range(0, len(server_ids), _AT_ONCE):
-        for row in tx.tuples(_SHOWN, {"servers": server_ids[at : at + _AT_ONCE]}):
-            if row[0] in of:
-                of[row[0]].append(row)
-            else:
-                of[row[0]] = [row]
-    network_ids = {row[1] for rows in of.values() for row in rows}
-    texts = {row[3] for rows in of.values() for row in rows}
+        for server_id, network, groups, address in tx.tuples(_SHOWN, {"servers": server_ids[at : at + _AT_ONCE]}):
+            if server_id != current:
+                current = server_id
+                addresses_, groups_ = of[server_id] = ShownNics({}, {})
+            groups_[groups] = None
+            if network not in addresses_:
+                addresses_[network] = []
+            if address is not None:
+                addresses_[network].append(address)
+    for nics_ in of.values():
+        texts.update(nics_.groups)
     group_ids_ = {group_id for text in texts for group_id in group_ids(text)}
-    return Shown(of, networks.names_of(tx, network_ids), security_groups.group_names(tx, group_ids_))
+    return Shown(of, security_groups.group_names(tx, group_ids_))
 
 
 def of_port(tx: Tx, port_id: str) -> Nic | None:
@@ -273,13 +287,13 @@ _SELECT = (
 _SHOWN = (
     sa.select(
         nics.c.server_id,
-        port_rows.c.network_id,
-        port_rows.c.mac_address,
-        sa.cast(port_rows.c.security_groups, sa.Text),
-        addresses.c.address,
+        network_rows.c.name,
+        port_rows.c.security_groups,
+        port_rows.c.mac_address + addresses.c.address,
     )
     .select_from(nics)
     .join(port_rows, port_rows.c.id == nics.c.port_id)
+    .join(network_rows, network_rows.c.id == port_rows.c.network_id)
     .outerjoin(addresses, addresses.c.port_id == nics.c.port_id)
     .where(nics.c.server_id.in_(sa.bindparam("servers", expanding=True)))
     .order_by(nics.c.server_id, nics.c.slot, addresses.c.position)

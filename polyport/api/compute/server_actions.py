@@ -7,7 +7,7 @@ after the server has been found: what is not there stays 404.
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from polyport.api.compute import console
 from polyport.api.compute.console import ConsoleLog, NoSuchConsole, OutputBody
@@ -99,13 +99,13 @@ def _rebuild(call: Call, tx: Tx, server: Server, value: Any) -> Reply:
     actions.rebuild(tx, call.context, server, wanted)
     changed = servers.read_server(tx, call.context, server.id)
     view = update_view(call, tx, changed)
-    view["adminPass"] = changed.admin_password or ""
+    view.admin_password = changed.admin_password or ""
     if call.version in WHOLE_UPDATE_VIEW:
-        view.pop("OS-EXT-SRV-ATTR:user_data", None)
+        view.user_data = UNSET
     if call.version in REBUILD_KEY:
-        view["key_name"] = changed.key_name
+        view.key_name = changed.key_name
     if call.version in REBUILD_USER_DATA:
-        view["user_data"] = changed.user_data
+        view.user_data_given = changed.user_data
     return Reply(status=202, body={"server": view}, headers={"location": links_view(call, server.id)[0]["href"]})
 
 

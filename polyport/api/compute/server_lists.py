@@ -5,6 +5,8 @@ is left aside, as OpenStack does; one that does not exist is refused from 2.75 o
 """
 
 import datetime
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +28,7 @@ from polyport.db.engine import Tx
 from polyport.errors import Invalid
 from polyport.policy import PolicyNotAuthorized, reader
 from polyport.web.calls import Call, InvalidParameter, Reply
+from polyport.web.microversions import Version
 from polyport.web.paging import Page, links, page_of, paged
 from polyport.web.routes import get
 
@@ -111,7 +114,7 @@ def list_details(call: Call, tx: Tx) -> Reply:
     return _reply(call, page, found, detail_views(call, tx, found))
 
 
-def _reply(call: Call, page: Page, found: list[Server], views: list[dict[str, Any]]) -> Reply:
+def _reply(call: Call, page: Page, found: list[Server], views: Sequence[object]) -> Reply:
     body: dict[str, Any] = {"servers": views}
     if more := links(call, "servers", page, [server.id for server in found]):
         body["servers_links"] = more
@@ -153,7 +156,7 @@ def _page(call: Call) -> Page:
 
 def search_of(call: Call) -> Search:
     """What the query asks for, of what the caller may ask for. Raises errors that name the parameter."""
-    allowed = _allowed(call)
+    allowed = _allowed(call.version, is_admin=call.context.is_admin)
     given = {name: call.query.get(name) or "" for name in call.query.names() if name in allowed}
     statuses, deleted = _statuses(call)
     changed = "changes-since" in given or "changes-before" in given
@@ -181,19 +184,20 @@ def search_of(call: Call) -> Search:
     )
 
 
-def _allowed(call: Call) -> frozenset[str]:
+@functools.lru_cache(1024)
+def _allowed(version: Version, *, is_admin: bool) -> frozenset[str]:
     allowed = _FOR_ALL
-    if call.context.is_admin:
+    if is_admin:
         allowed = frozenset(_KNOWN) - _TAGS - {"changes-before", "locked"}
-    elif call.version in MEMBER_FILTERS:
+    elif version in MEMBER_FILTERS:
         allowed |= _SINCE_2_83
-    if call.version in IP6_FILTER:
+    if version in IP6_FILTER:
         allowed |= {"ip6"}
-    if call.version in SERVER_TAGS:
+    if version in SERVER_TAGS:
         allowed |= _TAGS
-    if call.version in CHANGES_BEFORE:
+    if version in CHANGES_BEFORE:
         allowed |= {"changes-before"}
-    if call.version in LOCKED_SEARCH:
+    if version in LOCKED_SEARCH:
         allowed |= {"locked"}
     return allowed
 

@@ -7,27 +7,12 @@ is decided once. Metadata and tags are JSON in the database already and pass thr
 import functools
 import hashlib
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from polyport.api.compute.microversions import (
-    DESCRIPTION,
-    EMBEDDED_FLAVOR,
-    EXTENDED_ATTRIBUTES,
-    HOST_STATUS,
-    HOSTNAME,
-    IMAGE_PROPERTIES,
-    LOCK_REASON,
-    LOCKED,
-    PINNED_ZONE,
-    SCHEDULER_HINTS_IN_SERVER,
-    SERVER_GROUPS_IN_SERVER,
-    SERVER_TAGS,
-    TRUSTED_CERTIFICATES,
-    WHOLE_UPDATE_VIEW,
-)
+from polyport.api.compute.microversions import EXTENDED_ATTRIBUTES, IMAGE_PROPERTIES, WHOLE_UPDATE_VIEW
+from polyport.api.compute.server_fields import Fields, ServerView, View, fields_of
 from polyport.compute import hosts, nics
 from polyport.compute.boot_images import image_of
 from polyport.compute.nics import Shown
@@ -35,8 +20,6 @@ from polyport.compute.servers import Server, flavor_of
 from polyport.db.engine import Tx
 from polyport.ids import ServerId
 from polyport.web.calls import Call
-
-View = dict[str, Any]
 
 _PROGRESSING = frozenset(("ACTIVE", "BUILD", "DELETED", "REBUILD"))
 _FAULTY = frozenset(("ERROR", "DELETED"))
@@ -63,7 +46,7 @@ def links_view(call: Call, server_id: str) -> list[View]:
 def _links_view(base_url: str, server_id: str) -> Raw:
     """`links_view` as JSON, for lists: an id needs no quoting, and what comes before it is the same for all."""
     to_self, to_bookmark = _links_begin(base_url)
-    return Raw(f'{to_self}{server_id}"}},{to_bookmark}{server_id}"}}]'.encode())
+    return Raw(f'{to_self}{server_id}"}},{to_bookmark}{server_id}"}}]')
 
 
 @functools.lru_cache(64)
@@ -77,18 +60,22 @@ def brief_view(call: Call, server: Server) -> View:
 
 
 def addresses_view(shown: Shown, server_id: ServerId, *, extended: bool = True) -> dict[str, Raw]:
-    """By network name, in the order of NICs: two networks with one name share a key. What an address and a MAC are made
-    of needs no quoting, and lists have thousands: they are written as JSON here."""
-    entries: dict[str, list[str]] = {}
-    for _, network_id, mac, _, stored in shown.of.get(server_id, ()):
-        name = shown.networks[network_id]
-        if name not in entries:
-            entries[name] = []
-        if stored is not None:
-            address = nics.text_of(stored)
-            more = f',"OS-EXT-IPS:type":"fixed","OS-EXT-IPS-MAC:mac_addr":"{mac}"' if extended else ""
-            entries[name].append(f'{{"version":{6 if ":" in address else 4},"addr":"{address}"{more}}}')
-    return {name: Raw(f"[{','.join(each)}]".encode()) for name, each in entries.items()}
+    """By network name, in the order of NICs. What an address and a MAC are made of needs no quoting, and lists have
+    thousands: they are written as JSON here."""
+    if server_id not in shown.of:
+        return {}
+    view = _extended_address_view if extended else _address_view
+    return {name: Raw(f"[{','.join(map(view, found))}]") for name, found in shown.of[server_id].addresses.items()}
+
+
+@functools.lru_cache(16384)
+def _extended_address_view(found: str) -> str:
+    return f'{_address_view(found)[:-1]},"OS-EXT-IPS:type":"fixed","OS-EXT-IPS-MAC:mac_addr":"{found[:17]}"}}'
+
+
+def _address_view(found: str) -> str:
+    address = nics.text_of(found[17:])
+    return f'{{"version":{6 if ":" in address else 4},"addr":"{address}"}}'
 
 
 def groups_view(shown: Shown, texts: Iterable[str]) -> list[View]:
@@ -97,11 +84,11 @@ def groups_view(shown: Shown, texts: Iterable[str]) -> list[View]:
     return [{"name": name} for name in found]
 
 
-def detail_views(call: Call, tx: Tx, found: Sequence[Server], *, alone: bool = False) -> list[View]:
+def detail_views(call: Call, tx: Tx, found: Sequence[Server], *, alone: bool = False) -> list[ServerView]:
     """Each server as GET shows it; `alone`: as the one server of its reply. Few queries, however many servers."""
     shown = nics.shown(tx, [server.id for server in found])
     up = {host.name for host in hosts.candidates(tx) if host.up} if call.context.is_admin else frozenset()
-    view = _viewer(call, _fields(call, alone=alone), shown, up)
+    view = _viewer(call, fields_of(call.version, is_admin=call.context.is_admin, alone=alone), shown, up)
     return [view(server) for server in found]
 
 
@@ -110,150 +97,102 @@ def shows_everything(call: Call) -> bool:
     return call.version in IMAGE_PROPERTIES or (call.context.is_admin and call.version in EXTENDED_ATTRIBUTES)
 
 
-def show_view(call: Call, tx: Tx, server: Server) -> View:
+def show_view(call: Call, tx: Tx, server: Server) -> ServerView:
     return detail_views(call, tx, [server], alone=True)[0]
 
 
-def update_view(call: Call, tx: Tx, server: Server) -> View:
+def update_view(call: Call, tx: Tx, server: Server) -> ServerView:
     """What update and rebuild answer: less than GET before 2.75."""
     if call.version in WHOLE_UPDATE_VIEW:
         return show_view(call, tx, server)
-    fields = _fields(call, alone=True)
+    fields = fields_of(call.version, is_admin=call.context.is_admin, alone=True)
     view = _core_view(call, fields, server)
-    view["addresses"] = addresses_view(nics.shown(tx, [server.id]), server.id, extended=False)
-    _add_versioned(fields, view, server)
+    view.addresses = addresses_view(nics.shown(tx, [server.id]), server.id, extended=False)
     return view
 
 
-class Fields(Struct, frozen=True, kw_only=True):
-    """Which fields the servers of one reply have."""
-
-    embedded_flavor: bool
-    locked: bool
-    description: bool
-    tags: bool
-    certificates: bool
-    groups: bool
-    locked_reason: bool
-    pinned_zone: bool
-    image_properties: bool
-    hints: bool
-    hostname: bool
-    host: bool
-    attributes: bool
-    host_status: bool
-
-
-def _fields(call: Call, *, alone: bool) -> Fields:
-    version, is_admin = call.version, call.context.is_admin
-    attributes = is_admin and version in EXTENDED_ATTRIBUTES
-    return Fields(
-        embedded_flavor=version in EMBEDDED_FLAVOR,
-        locked=version in LOCKED,
-        description=version in DESCRIPTION,
-        tags=version in SERVER_TAGS,
-        certificates=version in TRUSTED_CERTIFICATES,
-        groups=alone and version in SERVER_GROUPS_IN_SERVER,
-        locked_reason=version in LOCK_REASON,
-        pinned_zone=version in PINNED_ZONE,
-        image_properties=version in IMAGE_PROPERTIES,
-        hints=version in SCHEDULER_HINTS_IN_SERVER,
-        hostname=attributes or version in HOSTNAME,
-        host=is_admin,
-        attributes=attributes,
-        host_status=is_admin and version in HOST_STATUS,
-    )
-
-
-def _viewer(call: Call, fields: Fields, shown: Shown, up: Container[str]) -> Callable[[Server], View]:
-    volumes: list[View] = []
+def _viewer(call: Call, fields: Fields, shown: Shown, up: Container[str]) -> Callable[[Server], ServerView]:
     groups_of = functools.cache(functools.partial(groups_view, shown))
 
-    def view(server: Server) -> View:
+    def view(server: Server) -> ServerView:
         found = _core_view(call, fields, server)
-        found["addresses"] = addresses_view(shown, server.id)
-        found["key_name"] = server.key_name
-        found["config_drive"] = "True" if server.config_drive else ""
-        found["OS-EXT-AZ:availability_zone"] = server.availability_zone
-        found["OS-EXT-STS:vm_state"] = server.vm_state
-        found["OS-EXT-STS:task_state"] = server.task_state
-        found["OS-EXT-STS:power_state"] = server.power_state
-        found["OS-SRV-USG:launched_at"] = server.launched_at
-        found["OS-SRV-USG:terminated_at"] = server.deleted_at
-        found["os-extended-volumes:volumes_attached"] = volumes
-        if groups := groups_of(tuple({row[3]: None for row in shown.of.get(server.id, ())})):
-            found["security_groups"] = groups
+        found.addresses = addresses_view(shown, server.id)
+        found.key_name = server.key_name
+        found.config_drive = "True" if server.config_drive else ""
+        found.availability_zone = server.availability_zone
+        found.vm_state = server.vm_state
+        found.task_state = server.task_state
+        found.power_state = server.power_state
+        found.launched_at = server.launched_at
+        found.terminated_at = server.deleted_at
+        found.volumes_attached = ()
+        if server.id in shown.of and (groups := groups_of(tuple(shown.of[server.id].groups))):
+            found.security_groups = groups
         if fields.host:
-            found["OS-EXT-SRV-ATTR:host"] = server.host
-            found["OS-EXT-SRV-ATTR:instance_name"] = f"instance-{server.number:08x}"
-            found["OS-EXT-SRV-ATTR:hypervisor_hostname"] = server.host
+            found.host = server.host
+            found.instance_name = f"instance-{server.number:08x}"
+            found.hypervisor_hostname = server.host
         if fields.hostname:
-            found["OS-EXT-SRV-ATTR:hostname"] = server.hostname
+            found.hostname = server.hostname
         if fields.attributes:
             _add_attributes(found, server)
         if fields.host_status:
-            found["host_status"] = "UP" if server.host in up else "UNKNOWN"
-        _add_versioned(fields, found, server)
+            found.host_status = "UP" if server.host in up else "UNKNOWN"
         return found
 
     return view
 
 
-def _core_view(call: Call, fields: Fields, server: Server) -> View:
-    status = server.status
-    view: View = {
-        "id": server.id,
-        "name": server.name,
-        "status": status,
-        "tenant_id": server.project_id,
-        "user_id": server.user_id,
-        "metadata": Raw(server.metadata.encode()),
-        "hostId": host_id_view(server.project_id, server.host),
-        "image": _image_view(server.image_id, server.image if fields.image_properties else None, call.base_url),
-        "flavor": _flavor_view(server.flavor, call.base_url, fields.embedded_flavor),
-        "created": time_view(server.created_at),
-        "updated": time_view(server.updated_at),
-        "accessIPv4": server.access_ip_v4,
-        "accessIPv6": server.access_ip_v6,
-        "links": _links_view(call.base_url, server.id),
-        "OS-DCF:diskConfig": server.disk_config,
-    }
+def _core_view(call: Call, fields: Fields, server: Server) -> ServerView:
+    """What every reply has of a server, and what its microversion adds."""
+    view = ServerView()
+    view.id = server.id
+    view.name = server.name
+    view.status = status = server.status
+    view.tenant_id = server.project_id
+    view.user_id = server.user_id
+    view.metadata = Raw(server.metadata)
+    view.host_id = host_id_view(server.project_id, server.host)
+    view.image = _image_view(server.image_id, server.image if fields.image_properties else None, call.base_url)
+    view.flavor = _flavor_view(server.flavor, call.base_url, fields.embedded_flavor)
+    view.created = time_view(server.created_at)
+    view.updated = time_view(server.updated_at)
+    view.access_ip_v4 = server.access_ip_v4
+    view.access_ip_v6 = server.access_ip_v6
+    view.links = _links_view(call.base_url, server.id)
+    view.disk_config = server.disk_config
     if status in _PROGRESSING:
-        view["progress"] = 0
+        view.progress = 0
     if status in _FAULTY and server.fault is not None:
-        view["fault"] = _fault_view(call, server.fault)
+        view.fault = _fault_view(call, server.fault)
+    if fields.locked:
+        view.locked = server.locked
+    if fields.description:
+        view.description = server.description
+    if fields.tags:
+        view.tags = Raw(server.tags)
+    if fields.certificates:
+        view.trusted_certificates = None if server.trusted_certificates is None else Raw(server.trusted_certificates)
+    if fields.groups:
+        view.server_groups = [] if server.group_id is None else [server.group_id]
+    if fields.locked_reason:
+        view.locked_reason = server.locked_reason
+    if fields.pinned_zone:
+        view.pinned_zone = server.pinned_zone
+    if fields.hints:
+        view.scheduler_hints = Raw(server.scheduler_hints)
     return view
 
 
-def _add_attributes(view: View, server: Server) -> None:
+def _add_attributes(view: ServerView, server: Server) -> None:
     """What administrators see from 2.3 on."""
     image = image_of(server.image)
-    view["OS-EXT-SRV-ATTR:reservation_id"] = server.reservation_id
-    view["OS-EXT-SRV-ATTR:launch_index"] = server.launch_index
-    view["OS-EXT-SRV-ATTR:kernel_id"] = image.kernel.id if image and image.kernel else ""
-    view["OS-EXT-SRV-ATTR:ramdisk_id"] = image.ramdisk.id if image and image.ramdisk else ""
-    view["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
-    view["OS-EXT-SRV-ATTR:user_data"] = server.user_data
-
-
-def _add_versioned(fields: Fields, view: View, server: Server) -> None:
-    if fields.locked:
-        view["locked"] = server.locked
-    if fields.description:
-        view["description"] = server.description
-    if fields.tags:
-        view["tags"] = Raw(server.tags.encode())
-    if fields.certificates:
-        text = server.trusted_certificates
-        view["trusted_image_certificates"] = None if text is None else Raw(text.encode())
-    if fields.groups:
-        view["server_groups"] = [] if server.group_id is None else [server.group_id]
-    if fields.locked_reason:
-        view["locked_reason"] = server.locked_reason
-    if fields.pinned_zone:
-        view["pinned_availability_zone"] = server.pinned_zone
-    if fields.hints:
-        view["scheduler_hints"] = Raw(server.scheduler_hints.encode())
+    view.reservation_id = server.reservation_id
+    view.launch_index = server.launch_index
+    view.kernel_id = image.kernel.id if image and image.kernel else ""
+    view.ramdisk_id = image.ramdisk.id if image and image.ramdisk else ""
+    view.root_device_name = "/dev/vda"
+    view.user_data = server.user_data
 
 
 @functools.lru_cache(1024)
