@@ -109,17 +109,7 @@ def flavor_of(text: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", msgspec.json.decode(text))
 
 
-def _column(name: str) -> sa.ColumnElement[Any]:
-    column = servers.c[name]
-    # NULL in these columns is JSON's own null where SQLAlchemy wrote it.
-    return sa.func.nullif(sa.cast(column, sa.Text), "null").label(name) if _is_json(name) else column
-
-
-def _is_json(name: str) -> bool:
-    return isinstance(servers.c[name].type, sa.JSON)
-
-
-COLUMNS = tuple(_column(name) for name in Server.__struct_fields__)
+COLUMNS = tuple(servers.c[name] for name in Server.__struct_fields__)
 _SELECT = sa.select(*COLUMNS)
 _LONG = ("image", "user_data", "key", "admin_password")
 _SLIM = sa.select(*(sa.null().label(column.name) if column.name in _LONG else column for column in COLUMNS))
@@ -157,7 +147,7 @@ def read_server(tx: Tx, context: Context, server_id: str | None, *, deleted: boo
 
 
 def find_servers(tx: Tx, statement: sa.Select[Any], values: Mapping[str, object] | None = None) -> list[Server]:
-    """The servers a statement over `COLUMNS` selects."""
+    """The servers a statement over `COLUMNS` selects; read as tuples, so that JSON stays the text it is."""
     return [_server(row) for row in tx.tuples(statement, values)]
 
 

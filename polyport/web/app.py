@@ -216,6 +216,8 @@ def _encoded(reply: Reply) -> Reply:
 
 
 async def _body(receive: Receive, headers: dict[str, str], most: int) -> bytes:
+    if "content-length" not in headers and "transfer-encoding" not in headers:
+        return b""  # nothing follows such a head (RFC 9112, 6.3)
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > most:
         raise BodyTooLarge(most=most)

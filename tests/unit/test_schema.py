@@ -38,7 +38,23 @@ def test_ports_of_the_first_schema_are_kept_and_not_marked(tmp_path: Path) -> No
     assert shape(old) == shape(new)
     with old.connect() as connection:
         assert connection.execute(sa.text("SELECT id, default_route FROM ports")).all() == [("p", 0)]
-        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["0003"]
+
+
+def test_what_a_server_has_not_becomes_null(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    upgrade(url)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+        table = sa.Table("servers", sa.MetaData(), autoload_with=connection)
+        plain = {column.name: 0 if isinstance(column.type, sa.Integer | sa.Boolean) else "x" for column in table.c}
+        plain |= {"wanted": "running", "image": sa.text("'null'"), "fault": sa.text("'null'"), "key": sa.text("'[1]'")}
+        connection.execute(sa.insert(table).values(plain | {"trusted_certificates": sa.null()}))
+    upgrade(url)
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("SELECT image, fault, key, trusted_certificates, name FROM servers")).one()
+    assert tuple(row) == (None, None, "[1]", None, "x")
 
 
 def test_a_database_is_made_whole_at_once(tmp_path: Path) -> None:

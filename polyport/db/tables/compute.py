@@ -91,7 +91,7 @@ servers = sa.Table(
     sa.Column("locked_reason", sa.String(255), nullable=True),
     sa.Column("locked_by", sa.String(8), nullable=True),  # owner | admin
     sa.Column("image_id", sa.String(36), nullable=True, index=True),
-    sa.Column("image", sa.JSON, nullable=True),  # as it was at boot (compute/boot_images.BootImage)
+    sa.Column("image", sa.JSON(none_as_null=True), nullable=True),  # as it was at boot (compute/boot_images.BootImage)
     sa.Column("flavor_number", sa.Integer, nullable=False),
     sa.Column("flavor", sa.JSON, nullable=False),  # as it was at boot
     sa.Column("vcpus", sa.Integer, nullable=False),
@@ -99,7 +99,7 @@ servers = sa.Table(
     sa.Column("root_gb", sa.Integer, nullable=False),
     sa.Column("nic_slots", sa.Integer, nullable=False),
     sa.Column("key_name", sa.String(255), nullable=True),
-    sa.Column("key", sa.JSON, nullable=True),  # [name, public key, type] as it was at boot
+    sa.Column("key", sa.JSON(none_as_null=True), nullable=True),  # [name, public key, type] as it was at boot
     sa.Column("user_data", sa.Text, nullable=True),
     sa.Column("config_drive", sa.Boolean, nullable=False, default=False),  # as asked for; hosts always provide one
     sa.Column("disk_config", sa.String(6), nullable=False, default="MANUAL"),
@@ -108,12 +108,12 @@ servers = sa.Table(
     sa.Column("access_ip_v4", sa.String(64), nullable=False, default=""),
     sa.Column("access_ip_v6", sa.String(64), nullable=False, default=""),
     sa.Column("admin_password", sa.String(255), nullable=True),
-    sa.Column("trusted_certificates", sa.JSON, nullable=True),
+    sa.Column("trusted_certificates", sa.JSON(none_as_null=True), nullable=True),
     sa.Column("scheduler_hints", sa.JSON, nullable=False, default=dict),
     sa.Column("group_id", sa.String(36), nullable=True),
     sa.Column("reservation_id", sa.String(16), nullable=False),
     sa.Column("launch_index", sa.Integer, nullable=False, default=0),
-    sa.Column("fault", sa.JSON, nullable=True),  # {code, message, created, details?}
+    sa.Column("fault", sa.JSON(none_as_null=True), nullable=True),  # {code, message, created, details?}
     sa.Column("created_at", sa.String(26), nullable=False),
     sa.Column("updated_at", sa.String(26), nullable=False),
     sa.Column("launched_at", sa.String(26), nullable=True),
