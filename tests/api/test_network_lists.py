@@ -39,6 +39,7 @@ async def test_filters(client: Client, ports: list[dict[str, Any]]) -> None:
     assert await names(client, "fixed_ips=ip_address=10.0.0.4&fixed_ips=ip_address=10.0.0.5" + ordered) == ["p2", "p3"]
     assert await names(client, f"fixed_ips=subnet_id={subnet}&fixed_ips=ip_address=10.0.0.4") == ["p2"]
     assert await names(client, "fixed_ips=ip_address_substr=0.0.3") == ["p1"]
+    assert await names(client, "fixed_ips=ip_address_substr=0.0.3&fixed_ips=ip_address=10.0.0.4") == []
     assert await names(client, "fixed_ips=ip_address=nonsense") == []
     assert len(await names(client, "changed_since=2020-01-01T00:00:00Z")) == 5
     assert await names(client, "changed_since=2999-01-01T00:00:00Z") == []
