@@ -194,6 +194,10 @@ async def test_tags_one_by_one(client: Client, noun: str) -> None:
 
 
 async def test_tags_of_others(client: Client, other: Client) -> None:
-    network = await make_network(client)
-    assert (await other.get(f"/network/networks/{network}/tags")).status_code == 404
-    assert (await other.put(f"/network/networks/{network}/tags/red")).status_code == 404
+    path = f"/network/networks/{await make_network(client)}/tags"
+    assert (await client.put(f"{path}/blue")).status_code == 201
+    assert (await other.get(path)).status_code == 404
+    assert (await other.put(f"{path}/red")).status_code == 404
+    assert (await other.put(path, {"tags": ["red"]})).status_code == 404
+    assert (await other.delete(path)).status_code == 404
+    assert (await client.get(path)).json() == {"tags": ["blue"]}
