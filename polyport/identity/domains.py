@@ -76,10 +76,12 @@ def get_domain(tx: Tx, id: str) -> Domain:
 
 
 def find_domain(tx: Tx, id: str | None, name: str | None) -> Domain:
-    """A domain by id, else by name. Raises `DomainNotFound`."""
+    """A domain by id, else by name: by just this one, or by the one there is in other letters, as Keystone finds it in
+    its usual database (many a `clouds.yaml` says `default`). Raises `DomainNotFound`."""
     if id is not None:
         return get_domain(tx, id)
-    row = tx.first(sa.select(domains).where(domains.c.name == name))
+    rows = tx.all(sa.select(domains).where(sa.func.lower(domains.c.name) == sa.func.lower(name)))
+    row = next((row for row in rows if row.name == name), rows[0] if len(rows) == 1 else None)
     if row is None:
         raise DomainNotFound(id=name)
     return _read(row)

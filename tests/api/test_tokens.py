@@ -48,6 +48,17 @@ async def test_a_password_is_worth_a_token_that_opens_the_cloud(cloud: TestCloud
     assert (await caller.get("/identity/v3/users")).status_code == 200
 
 
+async def test_a_domain_is_found_by_its_name_in_other_letters(cloud: TestCloud, admin: Client) -> None:
+    in_small = {"name": "admin", "domain": {"name": "default"}}
+    assert (await log_in(cloud, project=in_small)).json()["token"]["project"]["domain"]["name"] == "Default"
+    # Where two differ in nothing else, only what is written as it is says which.
+    second = await admin.made("/identity/v3/domains", {"domain": {"name": "dEFAULT"}})
+    assert (await log_in(cloud, project=in_small)).status_code == 401
+    assert (await log_in(cloud, project=ADMIN_PROJECT)).status_code == 201
+    assert (await log_in(cloud, domain={"name": second["name"]})).status_code == 401  # no role on it
+    assert (await log_in(cloud, project={"name": "admin", "domain": {"name": "defaul_"}})).status_code == 401
+
+
 async def test_the_same_answer_at_the_root_of_the_host(cloud: TestCloud) -> None:
     answer = await cloud.anonymous().post("/v3/auth/tokens", by_password(project=ADMIN_PROJECT))
     assert answer.status_code == 201
