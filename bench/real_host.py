@@ -18,7 +18,6 @@ from polyport.config import DataplaneConfig
 from polyport.dataplane.bridge.driver import BridgeDataplane
 from polyport.hypervisor.qemu import record
 
-
 _HEAD_START = 0.06
 """Seconds before a new server is asked after. No start is over by then, and what the answers to one impatient client
 take of the cloud's process (7 % of the whole, measured) is not the start's."""
