@@ -7,60 +7,54 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from bench.ports import network, vif
 from polyport.config import DataplaneConfig
-from polyport.dataplane import VifPlan
 from polyport.dataplane.bridge.driver import BridgeDataplane
-from polyport.hypervisor import Guest, GuestDisk, GuestNic
+from polyport.hypervisor import Guest
 from polyport.hypervisor.qemu import command, qmp
-from polyport.ids import ServerId, new_id
 
 
-async def own_start(files: Path, vifs: Sequence[VifPlan], namespace: str, times: int) -> float:
-    """The least number of milliseconds of several starts with these NICs, kernel and disk."""
+def copied(guest: Guest, directory: Path) -> Guest:
+    """A guest with the same disks, as copies in a directory."""
+    copies = [Path(shutil.copy(disk.path, directory)) for disk in guest.disks]
+    disks = tuple(replace(disk, path=path) for disk, path in zip(guest.disks, copies, strict=True))
+    return replace(guest, disks=disks)
+
+
+def own_start(guest: Guest, directory: Path, namespace: str) -> float:
+    """Milliseconds of one start of a guest in a directory, with taps in a network namespace that is there for it."""
+    try:
+        return asyncio.run(_own_start(guest, directory, namespace)) * 1000
+    finally:
+        subprocess.run(["ip", "netns", "delete", namespace], check=False)
+
+
+async def _own_start(guest: Guest, directory: Path, namespace: str) -> float:
     dataplane = BridgeDataplane(DataplaneConfig(namespace=namespace))
     await dataplane.open()
-    spent = []
     try:
-        for _ in range(times):
-            taps = await dataplane.plug_all(vifs)
-            directory = Path(tempfile.mkdtemp(prefix="polyport-"))
-            try:
-                spent.append(await asyncio.to_thread(_start, files, vifs, taps, directory))
-            finally:
-                shutil.rmtree(directory)
-                for tap in taps:
-                    os.close(tap)
+        bridged = network()
+        taps = await dataplane.plug_all([vif(bridged, number) for number in range(len(guest.nics))])
+        try:
+            return await asyncio.to_thread(_start, guest, directory, taps)
+        finally:
             await dataplane.sweep({})
+            for tap in taps:
+                os.close(tap)
     finally:
         await dataplane.close()
-    return min(spent) * 1000
 
 
-def _start(files: Path, vifs: Sequence[VifPlan], taps: Sequence[int], directory: Path) -> float:
-    nics = tuple(
-        GuestNic(port_id=vif.nic.port_id, slot=vif.nic.slot, mac_address=vif.nic.mac_address, mtu=vif.network.mtu)
-        for vif in vifs
-    )
-    guest = Guest(
-        id=ServerId(new_id()),
-        name="g",
-        boot=1,
-        vcpus=1,
-        memory_mb=160,
-        disks=(GuestDisk(path=files / "disk.qcow2", file_format="qcow2", serial="root", read_only=True),),
-        kernel=files / "vmlinuz",
-        ramdisk=files / "initrd",
-        nic_slots=30,
-        nics=nics,
-    )
+def _start(guest: Guest, directory: Path, taps: Sequence[int]) -> float:
     machine = command.Machine(emulator="qemu-system-x86_64", accelerator="tcg")
     with qmp.listen_at(directory, qmp.SOCKET) as listener:
-        ports = [nic.port_id for nic in nics]
+        ports = [nic.port_id for nic in guest.nics]
         argv = command.argv(guest, machine, monitor=listener.fileno(), taps=dict(zip(ports, taps, strict=True)))
         begin = time.perf_counter()
         emulator = subprocess.Popen(argv, cwd=directory, pass_fds=(listener.fileno(), *taps), stdin=subprocess.DEVNULL)

@@ -71,6 +71,10 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key_pairs: int = 100
     server_groups: int = 10
     server_group_members: int = 10
+    injected_files: int = 5
+    """Files that may be put into a guest at boot."""
+    injected_file_content_bytes: int = 10240
+    injected_file_path_bytes: int = 255
     network: int = 1000
     subnet: int = 1000
     port: int = 100_000

@@ -155,6 +155,8 @@ class ServerPlan(Struct, frozen=True, kw_only=True):
     config_drive: bool = True
     user_data: str | None = None
     """Base64, as the user sent it."""
+    files: tuple[tuple[str, str], ...] = ()
+    """(path in the guest, content as base64)"""
     public_keys: tuple[tuple[str, str], ...] = ()
     """(key pair name, public key)"""
     metadata: tuple[tuple[str, str], ...] = ()

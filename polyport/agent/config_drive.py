@@ -82,6 +82,8 @@ def drive_files(
             files[f"{tree}/network_data.json"] = network
         if version >= HAS_VENDOR_DATA_2:
             files[f"{tree}/vendor_data2.json"] = _json({})
+    for index, (_, content) in enumerate(server.files):
+        files[f"openstack/{_content_name(index)}"] = base64.b64decode(content)
     files["ec2/latest/meta-data.json"] = _json(ec2_meta_data(server))
     if user_data is not None:
         files["ec2/latest/user-data"] = user_data
@@ -105,11 +107,19 @@ def meta_data(server: ServerPlan, nic_address: NicAddress, random_seed: bytes) -
         data["keys"] = [{"name": name, "type": "ssh", "data": key} for name, key in server.public_keys]
     if server.metadata:
         data["meta"] = dict(server.metadata)
+    if server.files:
+        data["files"] = [
+            {"content_path": f"/{_content_name(index)}", "path": path} for index, (path, _) in enumerate(server.files)
+        ]
     if server.admin_password is not None:
         data["admin_pass"] = server.admin_password
     if random_seed:
         data["random_seed"] = base64.b64encode(random_seed).decode()
     return data
+
+
+def _content_name(index: int) -> str:
+    return f"content/{index:04}"
 
 
 def _meta_data_of(version: str, meta: Json) -> Json:

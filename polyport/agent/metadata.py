@@ -1,6 +1,7 @@
 """What guests are told at http://169.254.169.254/. Pure: a plan and a path in, an answer out.
 
     /openstack/<version>/{meta_data.json, network_data.json, user_data, vendor_data.json, vendor_data2.json}
+    /openstack/content/<number>
     /<EC2 version>/{meta-data/..., user-data}
 
 The same content as on the config drive (`config_drive`), of the plan as it is now: a NIC that came or went, or metadata

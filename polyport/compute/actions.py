@@ -10,6 +10,7 @@ from polyport import quotas
 from polyport.compute import attachments, boot, history, hosts, nics, servers, states
 from polyport.compute.boot_images import boot_image
 from polyport.compute.flavors import Flavor
+from polyport.compute.personality import File, check_files
 from polyport.compute.servers import Server, flavor_of
 from polyport.context import Context
 from polyport.db.engine import Tx
@@ -47,6 +48,7 @@ class Rebuild(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] | UnsetType = UNSET
     key_name: str | UnsetType | None = UNSET
     user_data: str | UnsetType | None = UNSET
+    personality: Sequence[File] | UnsetType = UNSET
     disk_config: str | UnsetType = UNSET
     access_ip_v4: str | UnsetType = UNSET
     access_ip_v6: str | UnsetType = UNSET
@@ -102,6 +104,9 @@ def rebuild(tx: Tx, context: Context, server: Server, wanted: Rebuild) -> None:
     if wanted.metadata is not UNSET:
         boot.check_metadata(limits, wanted.metadata)
         values["metadata"] = dict(wanted.metadata)
+    if wanted.personality is not UNSET:
+        check_files(limits, wanted.personality)
+        values["personality"] = list(wanted.personality) or None
     if wanted.key_name is not UNSET:
         values["key"] = boot.key_kept(tx, context, wanted.key_name)
     if wanted.name is not UNSET and wanted.hostname is UNSET:

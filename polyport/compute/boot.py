@@ -26,6 +26,7 @@ from polyport.compute import (
 from polyport.compute.boot_images import BootImage, boot_image
 from polyport.compute.flavors import Flavor
 from polyport.compute.nics import NewNic
+from polyport.compute.personality import File, check_files
 from polyport.compute.wanted_nics import Choice, Resolved
 from polyport.context import Context
 from polyport.db.engine import Tx
@@ -95,6 +96,7 @@ class NewServer(Struct, frozen=True, kw_only=True):
     security_groups: Sequence[str] = ()
     user_data: str | None = None
     """Base64."""
+    personality: Sequence[File] = ()
     config_drive: bool = False
     disk_config: str = "MANUAL"
     access_ip_v4: str = ""
@@ -126,6 +128,7 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     zone, named = placement.zone_of(context, wanted.availability_zone)
     quota = quotas.quota_of(tx, context.project_id)
     check_metadata(quota.limits, wanted.metadata)
+    check_files(quota.limits, wanted.personality)
     group = placement.group_of(tx, context, wanted.scheduler_hints)
     groups = wanted_nics.security_group_ids(tx, context, wanted.security_groups)
     entries = wanted_nics.resolve(tx, context, wanted.networks)
@@ -265,6 +268,7 @@ def _row(
         "key_name": wanted.key_name,
         "key": key,
         "user_data": wanted.user_data,
+        "personality": list(wanted.personality) or None,
         "config_drive": wanted.config_drive,
         "disk_config": wanted.disk_config,
         "metadata": dict(wanted.metadata),

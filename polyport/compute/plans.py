@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from polyport.compute import nics, servers
 from polyport.compute.boot_images import image_of
 from polyport.compute.nics import Place
+from polyport.compute.personality import files_of
 from polyport.compute.servers import Server
 from polyport.db.engine import Tx
 from polyport.db.tables.metadata import revisions
@@ -98,6 +99,7 @@ def _server_plan(server: Server, places: Sequence[Place], details: Mapping[PortI
         nics=tuple(details[place.port_id] for place in places),
         config_drive=True,
         user_data=server.user_data,
+        files=files_of(server.personality),
         public_keys=_keys(server.key),
         metadata=tuple(server.metadata_items().items()),
         availability_zone=server.availability_zone,

@@ -59,6 +59,7 @@ class Server(Struct, frozen=True, gc=False):
     key_name: str | None
     key: str | None
     user_data: str | None
+    personality: str | None
     config_drive: bool
     disk_config: str
     metadata: str
@@ -111,7 +112,7 @@ def flavor_of(text: str) -> Mapping[str, Any]:
 
 COLUMNS = tuple(servers.c[name] for name in Server.__struct_fields__)
 _SELECT = sa.select(*COLUMNS)
-_LONG = ("image", "user_data", "key", "admin_password")
+_LONG = ("image", "user_data", "personality", "key", "admin_password")
 _SLIM = sa.select(*(sa.null().label(column.name) if column.name in _LONG else column for column in COLUMNS))
 _ALIVE = sa.and_(servers.c.deleted_at.is_(None), servers.c.number < sa.bindparam("before"))
 _OWN = sa.and_(_ALIVE, servers.c.project_id == sa.bindparam("project"))
@@ -168,7 +169,7 @@ def _server(row: Sequence[Any]) -> Server:
 
 def select_servers(*, slim: bool = False) -> sa.Select[Any]:
     """Servers, to look for; `slim` leaves out (as None) what is long and most lists do not show: image, user data,
-    key and password."""
+    files, key and password."""
     return _SLIM if slim else _SELECT
 
 

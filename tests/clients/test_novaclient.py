@@ -33,3 +33,14 @@ def test_nics_on_one_network_at_many_microversions(nova: Any, image: Any, net1: 
             nova.servers.create("nova2", image.id, "1", nics=[{"net-id": "00000000-0000-4000-8000-000000000000"}])
     finally:
         nova.servers.delete(server.id)
+
+
+def test_files_for_the_guest(cloud: ScratchCloud, sdk: Any, image: Any, net1: Any) -> None:
+    nova = novaclient.Client("2.56", session=sdk.session, region_name="RegionOne")
+    with pytest.raises(exceptions.Forbidden, match=r"exceeds maximum 10240: personality\[0\]\.contents"):
+        nova.servers.create("nova3", image.id, "1", nics="none", files={"a": b"x" * 10241})
+    server = nova.servers.create("nova3", image.id, "1", nics="none", files={"iosxe_config.txt": b"hostname r1\n"})
+    while nova.servers.get(server.id).status == "BUILD":
+        pass
+    assert nova.servers.get(server.id).status == "ACTIVE"
+    nova.servers.delete(server.id)

@@ -138,6 +138,20 @@ def test_user_data_is_bytes() -> None:
     assert case.files()["ec2/latest/user-data"] == content
 
 
+def test_files_for_the_guest_lie_beside_the_trees_and_each_tree_says_where_they_belong() -> None:
+    case = read("one_network")
+    contents = (bytes(range(256)), b"")
+    paths = ("/etc/../../day0.cfg", "iosxe_config.txt")
+    encoded = (base64.b64encode(content).decode() for content in contents)
+    case.server = replace(case.server, files=tuple(zip(paths, encoded, strict=True)))
+    files = case.files()
+    for tree in ("latest", "2012-08-10"):
+        told = json.loads(files[f"openstack/{tree}/meta_data.json"])["files"]
+        assert [entry["path"] for entry in told] == list(paths)
+        assert tuple(files[f"openstack{entry['content_path']}"] for entry in told) == contents
+    assert not any("day0" in path for path in files)
+
+
 def test_user_data_that_is_not_base64_is_refused() -> None:
     case = read("one_network")
     case.server = replace(case.server, user_data="#!/bin/sh")

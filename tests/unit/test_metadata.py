@@ -36,7 +36,7 @@ def text(found: Answer | None) -> str:
 
 
 def test_it_tells_what_the_config_drive_tells_but_for_the_password(case: Case, ask: Ask) -> None:
-    case.server = replace(case.server, admin_password="secret")
+    case.server = replace(case.server, admin_password="secret", files=(("/etc/day0", "aGVsbG8="),))
     networks = {network.id: network for network in case.networks}
     drive = drive_files(case.server, networks, nic_address=nic_address, random_seed=bytes(512))
     for path, content in drive.items():

@@ -40,7 +40,7 @@ def test_ports_of_the_first_schema_are_kept_and_not_marked(tmp_path: Path) -> No
     assert shape(old) == shape(new)
     with old.connect() as connection:
         assert connection.execute(sa.text("SELECT id, default_route FROM ports")).all() == [("p", 0)]
-        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["0005"]
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["0006"]
 
 
 def test_what_a_server_has_not_becomes_null(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def show(call: Call, tx: Tx) -> Reply:
     if call.version not in NO_IMAGE_METADATA_LIMIT:
         view["maxImageMeta"] = view["maxServerMeta"]
     if call.version not in NO_FILE_QUOTAS:
-        view["maxPersonality"] = view["maxPersonalitySize"] = 0
+        view["maxPersonality"] = most.get("injected_files", quotas.UNLIMITED)
+        view["maxPersonalitySize"] = most.get("injected_file_content_bytes", quotas.UNLIMITED)
     return Reply(body={"limits": {"rate": [], "absolute": view}})
 
 

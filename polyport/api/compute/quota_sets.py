@@ -139,12 +139,8 @@ def update_class(call: Call, tx: Tx) -> Reply:
 
 
 def limits_view(version: Version, limits: Mapping[str, int], of_networks: Window = PROXIES) -> dict[str, int]:
-    """Limits under the names a version has for them; what is not limited is -1. Files are never injected: 0."""
-    view = {}
-    for name in _names(version, of_networks):
-        unset = 0 if name in _OF_FILES else quotas.UNLIMITED
-        view[name] = limits.get(OF_NETWORKS.get(name, name), unset)
-    return view
+    """Limits under the names a version has for them; what is not limited is -1."""
+    return {name: limits.get(OF_NETWORKS.get(name, name), quotas.UNLIMITED) for name in _names(version, of_networks)}
 
 
 def _names(version: Version, of_networks: Window = PROXIES) -> list[str]:

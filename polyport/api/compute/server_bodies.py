@@ -25,6 +25,7 @@ from polyport.api.compute.microversions import (
 )
 from polyport.compute.actions import Rebuild
 from polyport.compute.boot import MOST_SERVERS, NewServer
+from polyport.compute.personality import File
 from polyport.compute.wanted_nics import Choice, WantedNic
 from polyport.errors import Invalid
 from polyport.ids import is_uuid
@@ -62,8 +63,9 @@ class NetworksRequired(Invalid):
     """Invalid input for field/attribute server. Value: {value}. 'networks' is a required property"""
 
 
-class FilesNotServed(Invalid):
-    """Personality is not supported: use user_data instead."""
+class FileBody(Struct, forbid_unknown_fields=True, kw_only=True):
+    path: Annotated[str, Meta(min_length=1)]
+    contents: str
 
 
 class NetworkBody(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -97,7 +99,7 @@ class ServerBody(Struct, forbid_unknown_fields=True, kw_only=True):
     access_ip_v6: str = field(name="accessIPv6", default="")
     block_device_mapping: list[dict[str, Any]] | None = None
     block_device_mapping_v2: list[dict[str, Any]] | None = None
-    personality: Annotated[list[Any] | UnsetType, only(PERSONALITY)] = UNSET
+    personality: Annotated[list[FileBody] | UnsetType, only(PERSONALITY)] = UNSET
     description: Annotated[Description | UnsetType | None, only(DESCRIPTION)] = UNSET
     tags: Annotated[list[Tag] | UnsetType, only(CREATE_TAGS)] = UNSET
     trusted_certificates: Annotated[Certificates | UnsetType | None, only(TRUSTED_CERTIFICATES)] = field(
@@ -136,7 +138,7 @@ class RebuildBody(Struct, forbid_unknown_fields=True, kw_only=True):
     disk_config: DiskConfig | UnsetType = field(name="OS-DCF:diskConfig", default=UNSET)
     access_ip_v4: str | UnsetType = field(name="accessIPv4", default=UNSET)
     access_ip_v6: str | UnsetType = field(name="accessIPv6", default=UNSET)
-    personality: Annotated[list[Any] | UnsetType, only(PERSONALITY)] = UNSET
+    personality: Annotated[list[FileBody] | UnsetType, only(PERSONALITY)] = UNSET
     description: Annotated[Description | UnsetType | None, only(DESCRIPTION)] = UNSET
     key_name: Annotated[Name | UnsetType | None, only(REBUILD_KEY)] = UNSET
     user_data: Annotated[str | UnsetType | None, only(REBUILD_USER_DATA)] = UNSET
@@ -149,8 +151,6 @@ class RebuildBody(Struct, forbid_unknown_fields=True, kw_only=True):
 def new_server(call: Call, body: CreateServer) -> NewServer:
     """What a create body asks for. Raises errors that name the field."""
     server = body.server
-    if server.personality is not UNSET and server.personality:
-        raise FilesNotServed
     least = number(server.min_count, "min_count", least=1, most=MOST_SERVERS)
     most = least if server.max_count is None else number(server.max_count, "max_count", least=1, most=MOST_SERVERS)
     tags = () if server.tags is UNSET else server.tags
@@ -171,6 +171,7 @@ def new_server(call: Call, body: CreateServer) -> NewServer:
         tags=tags,
         security_groups=[group.name for group in server.security_groups],
         user_data=None if server.user_data is None else user_data(server.user_data),
+        personality=() if server.personality is UNSET else files(server.personality),
         config_drive=bool(server.config_drive) and flag(server.config_drive or False),
         disk_config=server.disk_config,
         access_ip_v4=address("accessIPv4", server.access_ip_v4, 4),
@@ -203,8 +204,6 @@ def changes(call: Call, body: UpdateBody) -> dict[str, object]:
 
 def rebuild(call: Call, body: RebuildBody) -> Rebuild:
     """What a rebuild asks for."""
-    if body.personality is not UNSET and body.personality:
-        raise FilesNotServed
     if not is_uuid(body.image):
         raise ImageMissing
     v4, v6 = body.access_ip_v4, body.access_ip_v6
@@ -216,6 +215,7 @@ def rebuild(call: Call, body: RebuildBody) -> Rebuild:
         metadata=body.metadata,
         key_name=body.key_name,
         user_data=body.user_data if not isinstance(body.user_data, str) else user_data(body.user_data),
+        personality=body.personality if body.personality is UNSET else files(body.personality),
         disk_config=body.disk_config,
         access_ip_v4=v4 if v4 is UNSET else address("accessIPv4", v4, 4),
         access_ip_v6=v6 if v6 is UNSET else address("accessIPv6", v6, 6),
@@ -238,11 +238,26 @@ def user_data(text: str) -> str:
     """User data as it was sent, once it is known to be base64 and not too long."""
     if len(text) > MOST_USER_DATA:
         raise InvalidField(field="user_data", value=text[:50], reason=f"It is longer than {MOST_USER_DATA} characters.")
-    try:
-        base64.b64decode("".join(text.split()).encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError, ValueError) as error:
-        raise InvalidField(field="user_data", value=text[:50], reason="It is not a 'base64'") from error
+    _base64("user_data", text)
     return text
+
+
+def files(bodies: Sequence[FileBody]) -> tuple[File, ...]:
+    """Files for the guest. Raises `InvalidField` for content that is not base64."""
+    return tuple(
+        File(path=body.path, contents=_base64(f"personality[{index}].contents", body.contents))
+        for index, body in enumerate(bodies)
+    )
+
+
+def _base64(name: str, text: str) -> str:
+    """Base64 without the white space it may have. Raises `InvalidField` for what is none."""
+    found = "".join(text.split())
+    try:
+        base64.b64decode(found.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError, ValueError) as error:
+        raise InvalidField(field=name, value=text[:50], reason="It is not a 'base64'") from error
+    return found
 
 
 def hostname(call: Call, text: str) -> str:

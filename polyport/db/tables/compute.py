@@ -101,6 +101,7 @@ servers = sa.Table(
     sa.Column("key_name", sa.String(255), nullable=True),
     sa.Column("key", sa.JSON(none_as_null=True), nullable=True),  # [name, public key, type] as it was at boot
     sa.Column("user_data", sa.Text, nullable=True),
+    sa.Column("personality", sa.JSON(none_as_null=True), nullable=True),  # [[path, base64]] for the guest
     sa.Column("config_drive", sa.Boolean, nullable=False, default=False),  # as asked for; hosts always provide one
     sa.Column("disk_config", sa.String(6), nullable=False, default="MANUAL"),
     sa.Column("metadata", sa.JSON, nullable=False, default=dict),
