@@ -1,4 +1,4 @@
-"""The verbs of the command line: up, down, check, capture."""
+"""The verbs of the command line: up, down, admin, check, capture, counters."""
 
 import asyncio
 import logging
@@ -65,6 +65,22 @@ def down(path: Path | None, state: Path | None) -> None:
 
 
 @main.command()
+@click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="Configuration (TOML).")
+@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory.")
+def admin(path: Path | None, state: Path | None) -> None:
+    """Let the administrator back into a cloud that is not running: the user admin is made where it is not there, is
+    enabled, has every right and a new password, which is written to clouds.yaml in the state directory."""
+    from polyport.process import restore_admin
+
+    _log(False)
+    try:
+        written = asyncio.run(restore_admin(_configured(path, state, None, False)))
+    except PolyportError as error:
+        raise click.ClickException(error.message) from error
+    click.echo(f"credentials: {written}")
+
+
+@main.command()
 def check() -> None:
     """Say what this machine can do for polyport: what is missing, and which accelerator guests would get."""
     from polyport import check as checks
@@ -100,6 +116,26 @@ def capture(port: str, os_cloud: str | None, **bounds: int | str | None) -> None
     except KeyboardInterrupt:
         # That is how one ends it.
         return
+
+
+@main.command()
+@click.argument("port")
+@click.option("--os-cloud", metavar="NAME", help="The cloud in clouds.yaml; also OS_CLOUD.")
+def counters(port: str, os_cloud: str | None) -> None:
+    """Write what went through PORT (its name or id) since it was plugged, and what was dropped of it by cause.
+
+    Directions are the guest's: ingress is what comes to it. This is a client, as `capture` is.
+    """
+    try:
+        client = Client(find_access(os_cloud, os.environ))
+        counted = client.counters(client.port_id(port))
+    except PolyportError as error:
+        raise click.ClickException(error.message) from error
+    for direction, traffic in counted.items():
+        for name in ("packets", "bytes"):
+            click.echo(f"{direction:8}{name:32}{traffic[name]:>16}")
+        for cause, frames in traffic["dropped"].items():
+            click.echo(f"{direction:8}{f'dropped {cause}':32}{frames:>16}")
 
 
 def _pass_on(stream: Stream, out: int) -> None:

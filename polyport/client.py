@@ -1,4 +1,5 @@
-"""A client of the network API: as much as `polyport capture` needs, on what Python brings with it."""
+"""A client of the network API: as much as `polyport capture` and `polyport counters` need, on what Python brings with
+it."""
 
 import http.client
 import json
@@ -47,6 +48,10 @@ class NoSuchPort(NotFound):
 
 class SeveralPorts(Conflict):
     """Several ports are called {name}: {ids}."""
+
+
+class NotCounted(NotFound):
+    """Port {port_id} has no counters: no running server uses it."""
 
 
 class BrokenOff(Unavailable):
@@ -101,6 +106,15 @@ class Client:
             if found:
                 return found[0]
         raise NoSuchPort(name=name)
+
+    def counters(self, port_id: str) -> Mapping[str, Any]:
+        """What went through a port, as `polyport:counters` has it. Raises `NotCounted`."""
+        field = "polyport:counters"
+        with self._asked("GET", f"{self._network}/ports/{quote(port_id, safe='')}?fields={field}") as (_, response):
+            found = _decoded(response)["port"].get(field)
+        if found is None:
+            raise NotCounted(port_id=port_id)
+        return dict(found)
 
     @contextmanager
     def capture(self, port_id: str, bounds: Mapping[str, int | str]) -> Iterator[Stream]:

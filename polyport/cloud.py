@@ -127,6 +127,21 @@ async def running(config: Config) -> AsyncIterator[Cloud]:
             database.close()
 
 
+async def restore_admin(config: Config) -> str:
+    """Let the administrator `admin` into a cloud that is not running; the new password. Raises `StateInUse`."""
+    password = secrets.token_urlsafe(16)
+    with state_of(config.state):
+        await _prepare(config)
+        digest = await asyncio.to_thread(passwords.hash_password, password)
+        database = Database(config.database_url)
+        database.open()
+        try:
+            await database.write(lambda tx: seed.restore_admin(tx, digest))
+        finally:
+            database.close()
+    return password
+
+
 def drivers(config: Config) -> tuple[Hypervisor, Dataplane]:
     """The drivers the configuration names, from the two tables."""
     hypervisor = _load(hypervisors.DRIVERS[config.hypervisor.driver])

@@ -60,20 +60,48 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _announce(config: Config, password: str | None, clouds: Path | None) -> None:
-    host = f"[{config.api.host}]" if ":" in config.api.host else config.api.host
-    url = config.api.public_url or f"http://{host}:{config.api.port}"
+    url = _url(config)
     own = config.state / "clouds.yaml"
     if password is not None:
-        _write_clouds(own, config, url, password)
+        _write_clouds(own, config, password)
+    elif own.exists():
+        _redirect(own, config)
     if clouds is not None and own.exists():
         _write_private(clouds, own.read_text())
     click.echo(f"polyport {__version__} serves {url}/identity  (region {config.region})")
     click.echo(f"credentials: {clouds or own}   try: openstack --os-cloud polyport server list")
 
 
-def _write_clouds(path: Path, config: Config, url: str, password: str) -> None:
+async def restore_admin(config: Config) -> Path:
+    """Give the administrator of a cloud that is not running a new password; the `clouds.yaml` that has it."""
+    password = await cloud.restore_admin(config)
+    path = config.state / "clouds.yaml"
+    _write_clouds(path, config, password)
+    return path
+
+
+def _url(config: Config) -> str:
+    host = f"[{config.api.host}]" if ":" in config.api.host else config.api.host
+    return config.api.public_url or f"http://{host}:{config.api.port}"
+
+
+def _redirect(path: Path, config: Config) -> None:
+    """Where the cloud is may be another place than at its first start; who one is there stays. A file that somebody
+    has made into something else is left as it is."""
+    text = path.read_text()
+    try:
+        document = json.loads(text)
+        document["clouds"]["polyport"]["auth"]["auth_url"] = f"{_url(config)}/identity"
+    except (ValueError, LookupError, TypeError):
+        return
+    changed = _text(document)
+    if changed != text:
+        _write_private(path, changed)
+
+
+def _write_clouds(path: Path, config: Config, password: str) -> None:
     auth = {
-        "auth_url": f"{url}/identity",
+        "auth_url": f"{_url(config)}/identity",
         "username": "admin",
         "password": password,
         "project_name": "admin",
@@ -81,8 +109,12 @@ def _write_clouds(path: Path, config: Config, url: str, password: str) -> None:
         "project_domain_id": "default",
     }
     document = {"clouds": {"polyport": {"auth": auth, "region_name": config.region, "identity_api_version": 3}}}
-    # JSON is YAML, and needs no library to be quoted right.
-    _write_private(path, json.dumps(document, indent=2) + "\n")
+    _write_private(path, _text(document))
+
+
+def _text(document: object) -> str:
+    """JSON is YAML, and needs no library to be quoted right."""
+    return json.dumps(document, indent=2) + "\n"
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -142,8 +142,7 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
     if group is not None:
         _check_members(quota.limits, len(group.members) + count)
     _charge(tx, context, {resource: count * amount for resource, amount in each.items()}, quota)
-    host = placement.host_for(tx, flavor, count, wanted.host or named, group)
-    hosts.promise(tx, host, vcpus=count * flavor.vcpus, memory_mb=count * flavor.ram)
+    places = placement.hosts_for(tx, flavor, count, wanted.host or named, group)
 
     made = Made(
         server_ids=tuple(map(ServerId, new_ids(count))),
@@ -153,16 +152,19 @@ def create_servers(tx: Tx, context: Context, wanted: NewServer) -> Made:
         security_groups=wanted.security_groups or ("default",),
     )
     row = _row(context, wanted, flavor, image, key, made) | {
-        "host": host,
         "availability_zone": zone,
         "nic_slots": slots,
         "group_id": None if group is None else group.id,
         "plan_revision": tx.revision(),
     }
-    tx.execute(_INSERT, [row | _own(wanted, made, index) for index in range(count)])
-    _make_nics(tx, context, made.server_ids, entries, groups, zone, host)
-    history.record_action(tx, context, made.server_ids, "create", event="compute__do_build_and_run_instance", host=host)
-    tx.wake(host)
+    tx.execute(_INSERT, [row | _own(wanted, made, index) | {"host": host} for index, host in enumerate(places)])
+    homes = dict(zip(made.server_ids, places, strict=True))
+    _make_nics(tx, context, homes, entries, groups, zone)
+    for host in dict.fromkeys(places):
+        there = [server_id for server_id, home in homes.items() if home == host]
+        hosts.promise(tx, host, vcpus=len(there) * flavor.vcpus, memory_mb=len(there) * flavor.ram)
+        history.record_action(tx, context, there, "create", event="compute__do_build_and_run_instance", host=host)
+        tx.wake(host)
     return made
 
 
@@ -318,18 +320,17 @@ def _own(wanted: NewServer, made: Made, index: int) -> dict[str, object]:
 def _make_nics(
     tx: Tx,
     context: Context,
-    server_ids: Sequence[ServerId],
+    homes: Mapping[ServerId, HostName],
     entries: Sequence[Resolved],
     groups: tuple[SecurityGroupId, ...] | None,
     zone: str,
-    host: HostName,
 ) -> None:
     """The NICs of all servers, slot 1 for the first entry and so on: missing ports are made, the others bound."""
     if not entries:
         return
     new: list[NewPort] = []
     at: list[str] = []
-    for server_id in server_ids:
+    for server_id, host in homes.items():
         for slot, entry in enumerate(entries, 1):
             if entry.port is None:
                 new.append(new_port(entry, server_id, slot, groups, zone, host))
@@ -337,7 +338,7 @@ def _make_nics(
     made = iter(wanted_nics.create_ports(tx, context, new, at, counted=True) if new else ())
     rows: list[NewNic] = []
     brought: dict[PortId, int] = {}
-    for server_id in server_ids:
+    for server_id in homes:
         for slot, entry in enumerate(entries, 1):
             port = entry.port
             if port is None:
@@ -346,7 +347,9 @@ def _make_nics(
                 brought[port.id] = slot
                 rows.append(NewNic(server_id, slot, port.id, entry.tag, False))
     places = [entry.at for entry in entries if entry.port is not None]
-    wanted_nics.bind_ports(tx, brought, server_id=server_ids[0], zone=zone, host=host, at=places)
+    # Ports are brought along by a request for one server only (`ManyWithPort`).
+    server_id, host = next(iter(homes.items()))
+    wanted_nics.bind_ports(tx, brought, server_id=server_id, zone=zone, host=host, at=places)
     nics.insert_nics(tx, rows)
 
 

@@ -3,6 +3,7 @@
 Actions stay when their server is deleted: they can be read from microversion 2.21 on.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from polyport.db.tables.compute import server_actions, server_events
 from polyport.db.tables.metadata import now
 from polyport.errors import NotFound
 from polyport.ids import HostName, ServerId, new_id
+
+ALL = sys.maxsize
+"""The revision of a plan that has everything."""
 
 MOST_WORDS = 1000
 """Characters of an error that are kept."""
@@ -62,8 +66,10 @@ def record_action(
     host: str | None = None,
     waits: bool = True,
 ) -> None:
-    """Write down a request for each of these servers; `waits`: its event is finished by a host's report."""
+    """Write down a request for each of these servers; `waits`: its event is finished by a host's report about the plan
+    of this transaction, or about a later one."""
     at = now()
+    revision = tx.revision() if waits else 0
     for server_id in server_ids:
         action_id = _insert_action(
             tx,
@@ -77,6 +83,7 @@ def record_action(
                 "updated_at": at,
                 "finished_at": None if waits else at,
                 "message": None,
+                "revision": revision,
             },
         )
         if event is not None:
@@ -94,17 +101,19 @@ def record_action(
             )
 
 
-def finish(tx: Tx, server_ids: Sequence[ServerId], error: str | None) -> None:
-    """Finish what is open of servers: a host has done it, or says why it could not."""
+def finish(tx: Tx, server_ids: Sequence[ServerId], error: str | None, revision: int) -> None:
+    """Finish what is open of servers up to this revision of their plans: a host has done it, or says why it could
+    not."""
     at = now()
     values = {
         "servers": server_ids,
+        "through": revision,
         "at": at,
         "outcome": "Success" if error is None else "Error",
         "words": None if error is None else error[:MOST_WORDS],
     }
     tx.execute(_FINISH_EVENTS, values)
-    tx.execute(_FINISH_ACTIONS, {"servers": server_ids, "at": at, "outcome": None if error is None else "Error"})
+    tx.execute(_FINISH_ACTIONS, {**values, "outcome": None if error is None else "Error"})
 
 
 def record_event(
@@ -127,6 +136,7 @@ def record_event(
             "updated_at": at,
             "finished_at": at,
             "message": message,
+            "revision": 0,
         },
     )
     tx.execute(
@@ -153,9 +163,7 @@ def list_actions(
     before: str | None = None,
 ) -> list[Action]:
     """The actions of a server, the newest first; `marker` is a request id. Raises `ActionNotFound` for the marker."""
-    statement = (
-        sa.select(server_actions).where(server_actions.c.server_id == server_id).order_by(server_actions.c.id.desc())
-    )
+    statement = sa.select(*_SHOWN).where(server_actions.c.server_id == server_id).order_by(server_actions.c.id.desc())
     if marker is not None:
         statement = statement.where(server_actions.c.id < read_action(tx, server_id, marker).id)
     if since is not None:
@@ -171,7 +179,7 @@ def list_actions(
 def read_action(tx: Tx, server_id: ServerId, request_id: str) -> Action:
     """One action. Raises `ActionNotFound`."""
     row: Any = tx.first(
-        sa.select(server_actions)
+        sa.select(*_SHOWN)
         .where(server_actions.c.server_id == server_id, server_actions.c.request_id == request_id)
         .order_by(server_actions.c.id)
     )
@@ -195,10 +203,15 @@ def _insert_action(tx: Tx, row: dict[str, object]) -> int:
     return number
 
 
+_SHOWN = [server_actions.c[name] for name in Action.__struct_fields__]
 _INSERT_ACTION = sa.insert(server_actions)
 _INSERT_EVENT = sa.insert(server_events)
-_of_servers = server_actions.c.server_id.in_(sa.bindparam("servers", expanding=True))
-_OPEN = sa.select(server_actions.c.id).where(_of_servers, server_actions.c.finished_at.is_(None))
+_open = (
+    server_actions.c.server_id.in_(sa.bindparam("servers", expanding=True)),
+    server_actions.c.revision <= sa.bindparam("through"),
+    server_actions.c.finished_at.is_(None),
+)
+_OPEN = sa.select(server_actions.c.id).where(*_open)
 _FINISH_EVENTS = (
     sa.update(server_events)
     .where(server_events.c.action_id.in_(_OPEN), server_events.c.finished_at.is_(None))
@@ -206,6 +219,6 @@ _FINISH_EVENTS = (
 )
 _FINISH_ACTIONS = (
     sa.update(server_actions)
-    .where(_of_servers, server_actions.c.finished_at.is_(None))
+    .where(*_open)
     .values(finished_at=sa.bindparam("at"), updated_at=sa.bindparam("at"), message=sa.bindparam("outcome"))
 )

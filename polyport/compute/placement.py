@@ -1,9 +1,12 @@
 """Where a server goes: the zone, the host and the group that were asked for, and what those leave to choose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from polyport.compute import hosts, scheduler, server_groups, servers
 from polyport.compute.flavors import Flavor
+from polyport.compute.scheduler import Candidate
 from polyport.compute.server_groups import ServerGroup
 from polyport.context import Context
 from polyport.db.engine import Tx
@@ -21,6 +24,14 @@ class ZoneMissing(Invalid):
 
 class GroupMissing(Invalid):
     """Instance group {group_id} could not be found."""
+
+
+class HostNotFound(Invalid):
+    """Compute host {host} could not be found."""
+
+
+class HostRuledOut(scheduler.NoValidHost):
+    """No valid host was found. The policy of server group {group_id}, {policy}, rules out host {host}."""
 
 
 class GroupFull(scheduler.NoValidHost):
@@ -50,16 +61,41 @@ def group_of(tx: Tx, context: Context, hints: Mapping[str, object]) -> ServerGro
         raise GroupMissing(group_id=group_id[:100]) from error
 
 
-def host_for(tx: Tx, flavor: Flavor, count: int, on: str | None, group: ServerGroup | None) -> HostName:
-    """One host for all servers of a request, by the rules of their group."""
-    choices = hosts.candidates(tx)
-    if group is not None and group.policy in ("affinity", "anti-affinity"):
-        has = servers.hosts_of(tx, group.members)
-        if group.policy == "anti-affinity":
-            most = group.rules.get("max_server_per_host", 1)
-            choices = [host for host in choices if has.get(host.name, 0) + count <= most]
-            if not choices:
-                raise GroupFull(group_id=group.id)
-        elif has:
-            choices = [host for host in choices if host.name in has]
-    return scheduler.choose_host(choices, vcpus=flavor.vcpus, memory_mb=flavor.ram, on=on)
+def hosts_for(tx: Tx, flavor: Flavor, count: int, on: str | None, group: ServerGroup | None) -> list[HostName]:
+    """The host of each server of a request, by the rules of their group: each goes where it would go if those before it
+    were there already. `on` names the only host that will do.
+
+    Raises `HostNotFound`, `HostRuledOut`, `GroupFull`, `NoValidHost`.
+    """
+    choices = {host.name: host for host in hosts.candidates(tx) if on is None or host.name == on}
+    if on is not None and not choices:
+        raise HostNotFound(host=on)
+    has = {} if group is None else servers.hosts_of(tx, group.members)
+    found = []
+    for _ in range(count):
+        left = list(choices.values())
+        if group is not None:
+            left = _left_by(group, has, left, on)
+        name = scheduler.choose_host(left, vcpus=flavor.vcpus, memory_mb=flavor.ram)
+        found.append(name)
+        has[name] = has.get(name, 0) + 1
+        promised = choices[name].promised_memory_mb + flavor.ram
+        choices[name] = msgspec.structs.replace(choices[name], promised_memory_mb=promised)
+    return found
+
+
+def _left_by(
+    group: ServerGroup, has: Mapping[str, int], choices: Sequence[Candidate], on: str | None
+) -> list[Candidate]:
+    """The hosts the next server of a group may be on; `has`: how many of the group's each host has."""
+    left = list(choices)
+    if group.policy == "anti-affinity":
+        most = group.rules.get("max_server_per_host", 1)
+        left = [host for host in choices if has.get(host.name, 0) < most]
+    elif group.policy == "affinity" and has:
+        left = [host for host in choices if host.name in has]
+    if on is not None and not left:
+        raise HostRuledOut(group_id=group.id, policy=group.policy, host=on)
+    if choices and not left:
+        raise GroupFull(group_id=group.id)
+    return left

@@ -34,20 +34,25 @@ def record(tx: Tx, report: HostReport) -> None:
     mine = servers.find_servers(tx, _MINE, {"on": report.host, "ids": ids})
     found: Mapping[str, Server] = {server.id: server for server in mine}
     alive: list[ServerReport] = []
-    done: dict[str | None, list[ServerId]] = {}
+    done: dict[tuple[str | None, int], list[ServerId]] = {}
     for said in report.servers:
         server = found.get(said.id)
         if server is None or server.terminated_at is not None:
             continue
         if server.wanted == "gone":
-            if _record_gone(tx, server, said):
-                done.setdefault(None, []).append(server.id)
+            error = None
+            over = _record_gone(tx, server, said)
         else:
-            if _record_server(tx, report.host, server, said):
-                done.setdefault(said.error, []).append(server.id)
+            error = said.error
+            over = _record_server(tx, report.host, server, said)
             alive.append(said)
-    for error, server_ids in done.items():
-        history.finish(tx, server_ids, error)
+        if over:
+            done.setdefault((error, history.ALL), []).append(server.id)
+        elif said.revision < server.plan_revision:
+            # What was asked for later is still under way.
+            done.setdefault((said.error, said.revision), []).append(server.id)
+    for (error, revision), server_ids in done.items():
+        history.finish(tx, server_ids, error, revision)
     if alive:
         _record_nics(tx, report.host, alive)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from polyport.errors import Conflict, Invalid
+from polyport.errors import Conflict
 from polyport.ids import HostName
 
 CPU_RATIO = 16
@@ -18,10 +18,6 @@ CPU_RATIO = 16
 
 class NoValidHost(Conflict):
     """No valid host was found. {reason}"""
-
-
-class HostNotFound(Invalid):
-    """Compute host {host} could not be found."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -36,16 +32,12 @@ class Candidate(Struct, frozen=True, kw_only=True):
     promised_memory_mb: int
 
 
-def choose_host(candidates: Sequence[Candidate], *, vcpus: int, memory_mb: int, on: str | None = None) -> HostName:
-    """The host for a server of this size; `on` names the only one that will do.
+def choose_host(candidates: Sequence[Candidate], *, vcpus: int, memory_mb: int) -> HostName:
+    """The host for a server of this size.
 
-    Raises `HostNotFound`, or `NoValidHost` saying why there is none. The client is told at once (409) instead of being
-    given a server that is in error from its first moment: nothing has to be cleaned up, and trying again is safe.
+    Raises `NoValidHost` saying why there is none. The client is told at once (409) instead of being given a server that
+    is in error from its first moment: nothing has to be cleaned up, and trying again is safe.
     """
-    if on is not None:
-        candidates = [host for host in candidates if host.name == on]
-        if not candidates:
-            raise HostNotFound(host=on)
     awake = [host for host in candidates if host.up and host.enabled]
     if not awake:
         raise NoValidHost(reason="No host is up." if candidates else "No host has registered yet.")

@@ -10,7 +10,7 @@
     |   inside, crash   | | +-- reboot, rebuild, attach, detach        |   reboot or a rebuild)
     v                   | |     (active with a task until the report)  |
     stopped ------------+ +--------------------------------------------+
-            start, hard reboot
+            start, hard reboot            (rebuild of a stopped server that fails: error too; repaired: stopped again)
                                     delete: from every state, at once, for good ---> deleted
 
 A request changes what is wanted and sets a task; the state itself changes when the host reports. While a task is
@@ -155,7 +155,10 @@ def settle(state: State, *, current: bool, power: str, boot: int, error: bool) -
         return Settled(state=_with(state, state.vm_state, state.task_state, seen, state.wanted))
     started = boot >= state.boot
     if error:
-        if state.wanted == "stopped" or (runs and started):
+        # A new disk that cannot be made leaves no server to speak of, whether it should run or not; and what is in
+        # error stays so until something else is asked for or it is repaired.
+        broken = state.task_state == REBUILDING or (state.vm_state == ERROR and state.task_state is None)
+        if (state.wanted == "stopped" and not broken) or (runs and started):
             return Settled(state=_with(state, _by_power(power), None, seen, state.wanted), done=True)
         return Settled(state=_with(state, ERROR, None, seen, state.wanted), failed=True, done=True)
     if state.wanted == "stopped":

@@ -29,7 +29,7 @@ class DomainEnabled(Forbidden):
 
 
 class DefaultDomainKept(Forbidden):
-    """The default domain cannot be deleted."""
+    """The default domain cannot be disabled or deleted."""
 
 
 class Domain(Struct, frozen=True, kw_only=True):
@@ -37,6 +37,7 @@ class Domain(Struct, frozen=True, kw_only=True):
     name: str
     description: str
     enabled: bool
+    tags: list[str]
     extra: dict[str, Any]
 
 
@@ -46,6 +47,7 @@ class DomainChange(Struct, frozen=True, kw_only=True):
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
     extra: dict[str, Any] = {}
 
 
@@ -56,10 +58,13 @@ def create_domain(
     id: str | None = None,
     description: str = "",
     enabled: bool = True,
+    tags: list[str] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Domain:
     """Raises `DomainNameTaken`."""
-    domain = Domain(id=id or new_hex(), name=name, description=description, enabled=enabled, extra=extra or {})
+    domain = Domain(
+        id=id or new_hex(), name=name, description=description, enabled=enabled, tags=tags or [], extra=extra or {}
+    )
     try:
         tx.execute(sa.insert(domains), msgspec.structs.asdict(domain))
     except IntegrityError as error:
@@ -96,11 +101,15 @@ def list_domains(tx: Tx, *, ids: list[str] | None = None) -> list[Domain]:
 
 
 def update_domain(tx: Tx, id: str, change: DomainChange) -> Domain:
-    """Raises `DomainNotFound`, `DomainNameTaken`."""
+    """Nobody could log in to a cloud whose default domain is disabled, and nobody enable it again.
+
+    Raises `DomainNotFound`, `DomainNameTaken`, `DefaultDomainKept`.
+    """
     domain = get_domain(tx, id)
-    values = {
-        name: getattr(change, name) for name in ("name", "description", "enabled") if getattr(change, name) is not UNSET
-    }
+    if id == DEFAULT and change.enabled is False:
+        raise DefaultDomainKept
+    names = ("name", "description", "enabled", "tags")
+    values = {name: getattr(change, name) for name in names if getattr(change, name) is not UNSET}
     values["extra"] = merged(domain.extra, change.extra)
     try:
         tx.execute(sa.update(domains).where(domains.c.id == id).values(**values))
@@ -115,10 +124,11 @@ def delete_domain(tx: Tx, id: str) -> None:
 
     Raises `DomainNotFound`, `DomainEnabled`, `DefaultDomainKept`.
     """
-    if get_domain(tx, id).enabled:
-        raise DomainEnabled
+    domain = get_domain(tx, id)
     if id == DEFAULT:
         raise DefaultDomainKept
+    if domain.enabled:
+        raise DomainEnabled
     own = sa.select(projects.c.id).where(projects.c.domain_id == id)
     tx.execute(
         sa.delete(assignments).where(
@@ -141,4 +151,6 @@ def merged(had: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(row: sa.Row[Any]) -> Domain:
-    return Domain(id=row.id, name=row.name, description=row.description, enabled=row.enabled, extra=row.extra)
+    return Domain(
+        id=row.id, name=row.name, description=row.description, enabled=row.enabled, tags=row.tags, extra=row.extra
+    )

@@ -1,11 +1,12 @@
-"""What a cloud begins with: the default domain, the roles policies are written for, and an administrator."""
+"""What a cloud begins with, and what it can always be given back: the default domain, the roles policies are written
+for, and an administrator."""
 
 from polyport.db.engine import Tx
 from polyport.identity.assignments import SYSTEM, assign
-from polyport.identity.domains import DEFAULT, DomainNotFound, create_domain, get_domain
-from polyport.identity.projects import create_project
-from polyport.identity.roles import BUILT_IN, create_role
-from polyport.identity.users import create_user
+from polyport.identity.domains import DEFAULT, DomainChange, DomainNotFound, create_domain, get_domain, update_domain
+from polyport.identity.projects import ProjectChange, create_project, find_project, update_project
+from polyport.identity.roles import BUILT_IN, create_role, find_role
+from polyport.identity.users import UserChange, create_user, find_user, update_user
 
 ADMIN = "admin"
 
@@ -23,8 +24,19 @@ def is_fresh(tx: Tx) -> bool:
 def seed(tx: Tx, admin_password_hash: str) -> None:
     """Fill a fresh database."""
     create_domain(tx, "Default", id=DEFAULT, description="The default domain")
-    roles = {name: create_role(tx, name) for name in BUILT_IN}
-    project = create_project(tx, ADMIN, description="Project of the administrator")
-    user = create_user(tx, ADMIN, password_hash=admin_password_hash)
-    assign(tx, user.id, "project", project.id, roles[ADMIN].id)
-    assign(tx, user.id, "system", SYSTEM, roles[ADMIN].id)
+    for name in BUILT_IN:
+        create_role(tx, name)
+    restore_admin(tx, admin_password_hash)
+
+
+def restore_admin(tx: Tx, password_hash: str) -> None:
+    """Let the user `admin` in as administrator of the project `admin` and of the system, with this password, whatever
+    became of them in the meantime. Tokens the user had are gone."""
+    update_domain(tx, DEFAULT, DomainChange(enabled=True))
+    project = find_project(tx, ADMIN) or create_project(tx, ADMIN, description="Project of the administrator")
+    update_project(tx, project.id, ProjectChange(enabled=True))
+    user = find_user(tx, ADMIN) or create_user(tx, ADMIN)
+    update_user(tx, user.id, UserChange(enabled=True, password_hash=password_hash))
+    role = find_role(tx, ADMIN)
+    assign(tx, user.id, "project", project.id, role.id)
+    assign(tx, user.id, "system", SYSTEM, role.id)

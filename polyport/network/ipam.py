@@ -244,7 +244,10 @@ def _named(tx: Tx, wanted: Sequence[Want], places: Sequence[Sequence[_Place]]) -
 def _chosen(
     tx: Tx, wanted: Sequence[Want], places: Sequence[Sequence[_Place]], named: Mapping[SubnetId, set[int]]
 ) -> dict[tuple[int, int], tuple[Space, int]]:
-    """A free address for each place that asked for any: (entry, place) -> where."""
+    """A free address for each place that asked for any: (entry, place) -> where.
+
+    Those who name their subnet are served first, so that nobody who could do with another takes their last address.
+    """
     groups: dict[tuple[SubnetId, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, entry in enumerate(places):
         for at, place in enumerate(entry):
@@ -252,7 +255,7 @@ def _chosen(
                 groups[tuple(space.subnet_id for space in place.spaces)].append((index, at))
     found: dict[tuple[int, int], tuple[Space, int]] = {}
     reserved = {subnet_id: set(numbers) for subnet_id, numbers in named.items()}
-    for keys in groups.values():
+    for _, keys in sorted(groups.items(), key=lambda group: len(group[0])):
         left = list(keys)
         for space in places[keys[0][0]][keys[0][1]].spaces:
             if not left:

@@ -14,7 +14,12 @@ AUTOMATIC_MODES = ("slaac", "dhcpv6-stateless")
 MODES = (*AUTOMATIC_MODES, "dhcpv6-stateful")
 MOST_POOLS = 256
 
-_RESERVED_IPV6 = IPv6Network("::/8")
+_NOT_FOR_HOSTS: tuple[Net, ...] = (
+    *(IPv4Network(cidr) for cidr in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")),
+    IPv4Network("255.255.255.255/32"),
+    *(IPv6Network(cidr) for cidr in ("::/8", "fe80::/10", "ff00::/8")),
+)
+"""Addresses that no host has, or that each link has for itself (RFC 6890, RFC 4291)."""
 
 
 class InvalidAllocationPool(Invalid):
@@ -53,12 +58,9 @@ def net_of(cidr: str, version: int) -> Net:
         raise InvalidInput(reason=f"cidr '{cidr}' does not match the ip_version '{version}'")
     if net.prefixlen == 0:
         raise InvalidInput(reason="0 is not allowed as CIDR prefix length")
-    if net.is_multicast or net.is_loopback or net.is_unspecified or net.is_link_local:
-        raise InvalidInput(reason=f"cidr '{cidr}' is not of addresses that ports may have")
-    if isinstance(net, IPv4Network) and int(net.network_address) >> 24 == 0:
-        raise InvalidInput(reason=f"cidr '{cidr}' is not of addresses that ports may have")
-    if isinstance(net, IPv6Network) and net.overlaps(_RESERVED_IPV6):
-        raise InvalidInput(reason=f"cidr '{cidr}' is not of addresses that ports may have")
+    for other in _NOT_FOR_HOSTS:
+        if other.version == version and net.overlaps(other):
+            raise InvalidInput(reason=f"cidr '{cidr}' has addresses that ports may not have: those of {other}")
     return net
 
 
@@ -108,16 +110,23 @@ def default_gateway(net: Net) -> str | None:
 
 
 def check_gateway(net: Net, gateway: str) -> str:
-    """The gateway in its usual notation. It may lie outside of the subnet, as in Neutron. Raises `InvalidInput`."""
+    """The gateway in its usual notation. It may lie outside of the subnet, as in Neutron, and be link-local where it is
+    IPv6; but it must be an address that a host can have. Raises `InvalidInput`."""
     number = number_of(gateway)
     if number is None:
         raise InvalidInput(reason=f"gateway_ip '{gateway[:100]}' is not a valid IP address")
     if number[0] != net.version:
         raise InvalidInput(reason=f"gateway_ip '{gateway}' does not match the ip_version '{net.version}'")
-    first, last = bounds_of(net)
-    if ip_address(gateway) in net and not first <= number[1] <= last:
-        raise InvalidInput(reason=f"Gateway is not valid on subnet: {gateway}")
-    return str(ip_address(gateway))
+    address = ip_address(gateway)
+    if address in net:
+        # The first address of an IPv6 network is every router's (RFC 4291, 2.6.1).
+        first, last = bounds_of(net)
+        usable = address.version == 6 or first <= number[1] <= last
+    else:
+        usable = (address.version == 6 and address.is_link_local) or not any(address in net for net in _NOT_FOR_HOSTS)
+    if not usable:
+        raise InvalidInput(reason=f"Gateway is not valid on subnet: gateway_ip '{gateway}', cidr '{net}'")
+    return str(address)
 
 
 def default_pools(net: Net, gateway: str | None) -> list[tuple[int, int]]:

@@ -88,10 +88,10 @@ def select_ports(context: Context) -> sa.Select[Any]:
 
 
 def has_address(
-    tx: Tx, exact: Sequence[str], subnet_ids: Sequence[str], parts: Sequence[str]
+    tx: Tx, context: Context, exact: Sequence[str], subnet_ids: Sequence[str], parts: Sequence[str]
 ) -> sa.ColumnElement[bool]:
     """The condition for ports with an address that is one of `exact`, of one of `subnet_ids` and contains one of
-    `parts`; what is empty is not asked for."""
+    `parts`; what is empty is not asked for. Of ports the caller does not see no address is read."""
     condition = addresses.c.port_id == ports.c.id
     if exact:
         numbers = [number_of(text) for text in exact]
@@ -100,7 +100,10 @@ def has_address(
     if subnet_ids:
         condition = sa.and_(condition, addresses.c.subnet_id.in_(list(subnet_ids)))
     if parts:
-        stored = [row[0] for row in tx.all(sa.select(addresses.c.address).distinct())]
+        read = sa.select(addresses.c.address).distinct()
+        if not context.is_admin:
+            read = read.join(ports, ports.c.id == addresses.c.port_id).where(ports.c.project_id == context.project_id)
+        stored = [row[0] for row in tx.all(read)]
         found = [address for address in stored if any(part.lower() in text_of(address) for part in parts)]
         # As one parameter: a statement has a limit of them.
         entries = sa.func.json_each(msgspec.json.encode(found).decode()).table_valued("value")
@@ -108,7 +111,7 @@ def has_address(
     return sa.select(addresses.c.port_id).where(condition).exists()
 
 
-def has_group(tx: Tx, group_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+def has_group(tx: Tx, context: Context, group_ids: Sequence[str]) -> sa.ColumnElement[bool]:
     """The condition for ports with one of some security groups."""
     return (
         sa.select(group_bindings.c.port_id)

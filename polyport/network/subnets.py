@@ -163,7 +163,7 @@ def create_subnets(tx: Tx, context: Context, wanted: Sequence[NewSubnet]) -> lis
 
 def update_subnet(tx: Tx, context: Context, subnet_id: str, change: SubnetChange) -> Subnet:
     subnet = _get_owned(tx, context, subnet_id, "update_subnet")
-    net = pools.net_of(subnet.cidr, subnet.ip_version)
+    net = pools.cidr_of(subnet.cidr)
     values: dict[str, Any] = {
         name: value for name in ("name", "description", "enable_dhcp") if (value := getattr(change, name)) is not UNSET
     }

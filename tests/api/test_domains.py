@@ -56,15 +56,27 @@ async def test_lists_and_names(admin: Client, client: Client) -> None:
 
 
 async def test_the_default_domain_stays(admin: Client, cloud: TestCloud) -> None:
-    other = await admin.made(DOMAINS, {"domain": {"name": "labs"}})
-    user = {"name": "root", "domain_id": other["id"], "password": "pw"}
-    user_id = (await admin.made("/identity/v3/users", {"user": user}))["id"]
-    role = (await admin.get("/identity/v3/roles?name=admin")).json()["roles"][0]["id"]
-    assert (await admin.put(f"/identity/v3/system/users/{user_id}/roles/{role}")).status_code == 204
-    identity = {"methods": ["password"], "password": {"user": {"id": user_id, "password": "pw"}}}
-    body = {"auth": {"identity": identity, "scope": {"system": {"all": True}}}}
-    token = (await cloud.anonymous().post("/identity/v3/auth/tokens", body)).headers["x-subject-token"]
-    system = Client(cloud.http, token, "", user_id)
-    assert (await system.patch(DOMAINS + "/default", {"domain": {"enabled": False}})).status_code == 200
-    assert (await system.delete(DOMAINS + "/default")).status_code == 403
-    assert (await system.get(DOMAINS + "/default")).json()["domain"]["enabled"] is False
+    path = DOMAINS + "/default"
+    for answer in (await admin.patch(path, {"domain": {"enabled": False}}), await admin.delete(path)):
+        assert answer.status_code == 403
+        assert answer.json()["error"]["message"] == "The default domain cannot be disabled or deleted."
+    assert (await admin.get(path)).json()["domain"]["enabled"] is True
+    changed = await admin.patch(path, {"domain": {"enabled": True, "description": "mine"}})
+    assert (changed.status_code, changed.json()["domain"]["description"]) == (200, "mine")
+    login = {"name": "admin", "domain": {"id": "default"}, "password": "secret"}
+    body = {"auth": {"identity": {"methods": ["password"], "password": {"user": login}}}}
+    assert (await cloud.anonymous().post("/identity/v3/auth/tokens", body)).status_code == 201
+
+
+async def test_tags(admin: Client) -> None:
+    made = await admin.made(DOMAINS, {"domain": {"name": "labs", "tags": ["blue", "edge"]}})
+    assert made["tags"] == ["blue", "edge"]
+    path = f"{DOMAINS}/{made['id']}"
+    assert (await admin.patch(path, {"domain": {"description": "d"}})).json()["domain"]["tags"] == ["blue", "edge"]
+    assert (await admin.patch(path, {"domain": {"tags": ["red"]}})).json()["domain"]["tags"] == ["red"]
+    assert (await admin.get(path)).json()["domain"]["tags"] == ["red"]
+    found = (await admin.get(DOMAINS)).json()["domains"]
+    assert {domain["name"]: domain["tags"] for domain in found} == {"Default": [], "labs": ["red"]}
+    for tags in ("red", ["a,b"], ["a/b"], [5], [""], ["x"] * 81):
+        assert (await admin.patch(path, {"domain": {"tags": tags}})).status_code == 400
+    assert (await admin.patch(path, {"domain": {"tags": []}})).json()["domain"]["tags"] == []

@@ -202,9 +202,13 @@ async def test_extra_specs_are_added_changed_and_removed(client: Client, admin: 
 async def test_extra_specs_of_known_kinds_are_checked(admin: Client, key: str, value: str) -> None:
     path, body = "/compute/flavors/1/os-extra_specs", {"extra_specs": {key: value}}
     assert (await admin.post(path, body, "2.86")).status_code == 400
+    assert (await admin.get(path)).json() == {"extra_specs": {}}
     assert (await admin.post(path, body, "2.85")).status_code == 200
+    assert (await admin.get(path)).json() == body
 
 
 @pytest.mark.parametrize("specs", [{}, {"a b": "x"}, {"": "x"}, {"a": None}, {"a": "x" * 256}, {"a": []}, []])
 async def test_bad_extra_specs_are_refused(admin: Client, specs: Any) -> None:
-    assert (await admin.post("/compute/flavors/1/os-extra_specs", {"extra_specs": specs})).status_code == 400
+    path = "/compute/flavors/1/os-extra_specs"
+    assert (await admin.post(path, {"extra_specs": specs})).status_code == 400
+    assert (await admin.get(path)).json() == {"extra_specs": {}}

@@ -115,6 +115,8 @@ async def test_services_as_old_clients_change_them(admin: Client) -> None:
 async def test_bad_changes_are_refused(admin: Client, body: Any) -> None:
     (service,) = (await admin.get("/compute/os-services", "2.53")).json()["services"]
     assert (await admin.put(f"/compute/os-services/{service['id']}", body, "2.53")).status_code == 400
+    (after,) = (await admin.get("/compute/os-services", "2.53")).json()["services"]
+    assert [after[name] for name in ("status", "disabled_reason")] == ["enabled", None]
 
 
 async def test_there_is_one_zone(client: Client, admin: Client) -> None:

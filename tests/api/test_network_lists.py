@@ -39,6 +39,7 @@ async def test_filters(client: Client, ports: list[dict[str, Any]]) -> None:
     assert await names(client, "fixed_ips=ip_address=10.0.0.4&fixed_ips=ip_address=10.0.0.5" + ordered) == ["p2", "p3"]
     assert await names(client, f"fixed_ips=subnet_id={subnet}&fixed_ips=ip_address=10.0.0.4") == ["p2"]
     assert await names(client, "fixed_ips=ip_address_substr=0.0.3") == ["p1"]
+    assert await names(client, "fixed_ips=ip_address_substr=0.0.3&fixed_ips=ip_address=10.0.0.4") == []
     assert await names(client, "fixed_ips=ip_address=nonsense") == []
     assert len(await names(client, "changed_since=2020-01-01T00:00:00Z")) == 5
     assert await names(client, "changed_since=2999-01-01T00:00:00Z") == []
@@ -193,6 +194,10 @@ async def test_tags_one_by_one(client: Client, noun: str) -> None:
 
 
 async def test_tags_of_others(client: Client, other: Client) -> None:
-    network = await make_network(client)
-    assert (await other.get(f"/network/networks/{network}/tags")).status_code == 404
-    assert (await other.put(f"/network/networks/{network}/tags/red")).status_code == 404
+    path = f"/network/networks/{await make_network(client)}/tags"
+    assert (await client.put(f"{path}/blue")).status_code == 201
+    assert (await other.get(path)).status_code == 404
+    assert (await other.put(f"{path}/red")).status_code == 404
+    assert (await other.put(path, {"tags": ["red"]})).status_code == 404
+    assert (await other.delete(path)).status_code == 404
+    assert (await client.get(path)).json() == {"tags": ["blue"]}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from typing import Any, Literal
 
+import httpx
 import pytest
 from msgspec.structs import replace
 
@@ -190,6 +191,31 @@ async def test_a_boot_that_fails_and_is_repaired_by_the_host(client: Client, hos
     assert server["OS-SRV-USG:launched_at"] is not None
 
 
+async def test_a_rebuild_of_a_stopped_server_that_fails_is_an_error_until_it_is_repaired(
+    client: Client, host: Host
+) -> None:
+    server_id = await boot(client, 1)
+    await host.report(await host.one())
+    path = f"/compute/servers/{server_id}"
+    assert (await client.post(f"{path}/action", {"os-stop": None})).status_code == 202
+    await host.report(await host.one(), "stopped")
+    image = (await seen(client, server_id))["image"]["id"]
+    assert (await client.post(f"{path}/action", {"rebuild": {"imageRef": image}})).status_code == 202
+    plan = await host.one()
+    for _ in range(2):
+        # The host tries again and says so each time.
+        await host.report(plan, "stopped", error="The disk cannot be made.")
+        server = await seen(client, server_id)
+        assert (server["status"], server["OS-EXT-STS:vm_state"]) == ("ERROR", "error")
+        assert (server["fault"]["code"], server["fault"]["message"]) == (500, "The disk cannot be made.")
+    action = await last_action(client, server_id)
+    assert (action["action"], action["events"][0]["result"]) == ("rebuild", "Error")
+    await host.report(plan, "stopped")
+    server = await seen(client, server_id)
+    assert server["status"] == "SHUTOFF"
+    assert "fault" not in server
+
+
 async def test_an_attach_that_fails_leaves_the_wish_and_says_why(client: Client, host: Host) -> None:
     server_id = await boot(client)
     await host.report(await host.one())
@@ -208,6 +234,29 @@ async def test_an_attach_that_fails_leaves_the_wish_and_says_why(client: Client,
     assert action["events"][0]["details"] == "No place in the guest."
     await host.report(plan)
     assert await port_states(client, server_id) == ["ACTIVE", "ACTIVE", "ACTIVE"]
+
+
+async def test_each_action_ends_when_its_own_plan_is_carried_out(client: Client, host: Host) -> None:
+    server_id = await boot(client, 1)
+    await host.report(await host.one())
+    path = f"/compute/servers/{server_id}"
+    attached = await client.post(f"{path}/os-interface", {})
+    first = await host.one()
+    rebooted = await client.post(f"{path}/action", {"reboot": {"type": "HARD"}})
+    assert (attached.status_code, rebooted.status_code) == (200, 202)
+    second = await host.one()
+
+    async def result(answer: httpx.Response) -> str | None:
+        request_id = answer.headers["x-openstack-request-id"]
+        shown = (await client.get(f"{path}/os-instance-actions/{request_id}", "2.84")).json()["instanceAction"]
+        outcome: str | None = shown["events"][0]["result"]
+        return outcome
+
+    assert [await result(attached), await result(rebooted)] == [None, None]
+    await host.report(first)
+    assert [await result(attached), await result(rebooted)] == ["Success", None]
+    await host.report(second, "stopped", error="No memory.")
+    assert [await result(attached), await result(rebooted)] == ["Success", "Error"]
 
 
 async def test_old_news_change_nothing_but_power(client: Client, host: Host) -> None:

@@ -1,7 +1,15 @@
 """`polyport:counters`: what went through a port, and what did not."""
 
+import asyncio
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from polyport.cli import main
 from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES
 from polyport.plan import PortCounters, Traffic
+from polyport.web.server import server_for
 from tests.api.boots import make_port
 from tests.api.client import Client, TestCloud
 from tests.api.stock import make_network, make_server
@@ -70,3 +78,28 @@ async def test_it_is_there_before_the_host_can_tell(client: Client, cloud: TestC
     (port,) = (await client.get(f"/network/ports?device_id={server['id']}")).json()["ports"]
     cloud.cloud.agent.cancel()
     await client.until(f"/network/ports/{port['id']}", lambda answer: NAME not in answer.json()["port"])
+
+
+async def test_the_command_line_shows_it_in_lines(
+    client: Client, cloud: TestCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await make_server(client, nics=1)
+    (port,) = (await client.get(f"/network/ports?device_id={server['id']}")).json()["ports"]
+    (plugged,) = host_of(cloud).counters
+    host_of(cloud).counters[plugged] = busy()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = listener.getsockname()
+        access = {"auth_url": f"http://127.0.0.1:{place[1]}/identity", "username": "admin", "password": "secret"}
+        for name, value in {**access, "project_name": "admin"}.items():
+            monkeypatch.setenv(f"OS_{name.upper()}", value)
+        monkeypatch.delenv("OS_CLOUD", raising=False)
+        serving = server_for(cloud.cloud.app, *place)
+        task = asyncio.create_task(serving.serve([listener]))
+        ran = await asyncio.to_thread(CliRunner().invoke, main, ["counters", port["id"]])
+        serving.should_exit = True
+        await task
+    assert ran.exit_code == 0, ran.output
+    lines = [" ".join(line.split()) for line in ran.output.splitlines()]
+    assert lines[:2] == ["ingress packets 10", "ingress bytes 1000"]
+    assert {"ingress dropped security_group 3", "egress dropped spoofed_mac 9", "egress bytes 1500"} <= set(lines)
+    assert len(lines) == 4 + len(INGRESS_CAUSES) + len(EGRESS_CAUSES)

@@ -98,9 +98,11 @@ async def test_a_project_that_is_not_there_gets_no_limits(admin: Client) -> None
 
 
 async def test_quotas_of_single_users_are_not_there(client: Client, admin: Client) -> None:
+    before = await quotas(client, client.project_id)
     path = f"/compute/os-quota-sets/{client.project_id}?user_id=x"
     assert (await admin.put(path, {"quota_set": {"cores": 1}})).status_code == 400
     assert (await admin.delete(path)).status_code == 400
+    assert await quotas(client, client.project_id) == before
 
 
 async def test_the_default_class_keeps_limits_of_networks_longer_than_projects_do(admin: Client) -> None:

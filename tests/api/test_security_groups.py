@@ -125,6 +125,11 @@ async def test_a_rule_from_its_beginning_to_its_end(client: Client) -> None:
 async def test_rules_that_are_good(client: Client, rule: dict[str, Any]) -> None:
     answer = await add_rule(client, await make_group(client), **rule)
     assert answer.status_code == 201, answer.text
+    made = answer.json()["security_group_rule"]
+    listed = (await client.get(f"/network/security-group-rules?id={made['id']}")).json()["security_group_rules"]
+    assert listed == [made]
+    for name, unset in (("direction", "ingress"), ("port_range_min", None), ("port_range_max", None)):
+        assert made[name] == rule.get(name, unset)
 
 
 @pytest.mark.parametrize(

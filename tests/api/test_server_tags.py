@@ -67,8 +67,10 @@ async def test_fifty_are_the_most(client: Client) -> None:
 async def test_there_are_none_before_2_26_nor_for_others(client: Client, other: Client) -> None:
     server = await make_server(client)
     path = f"/compute/servers/{server['id']}/tags"
+    await client.put(path, {"tags": ["kept"]}, "2.26")
     assert (await client.get(path, "2.25")).status_code == 404
     assert (await client.put(f"{path}/a", version="2.25")).status_code == 404
     assert (await other.get(path, "2.26")).status_code == 404
     assert (await other.put(f"{path}/a", version="2.26")).status_code == 404
     assert (await other.delete(path, "2.26")).status_code == 404
+    assert await tags(client, server["id"]) == ["kept"]

@@ -68,8 +68,17 @@ async def test_gateways(client: Client) -> None:
         {"start": "10.0.0.101", "end": "10.0.0.254"},
     ]
     assert (await made(client, gateway_ip="192.0.2.1"))["gateway_ip"] == "192.0.2.1"
-    for gateway in ("10.0.0.0", "10.0.0.255", "nonsense", "2001:db8::1"):
-        assert error(await wish(client, gateway_ip=gateway)) == (400, "InvalidInput")
+    for gateway in ("fe80::1", "2001:db8::", "2001:db9::1"):
+        subnet = await made(client, "2001:db8::/64", gateway_ip=gateway)
+        assert subnet["gateway_ip"] == gateway
+        assert subnet["allocation_pools"] == [{"start": "2001:db8::1", "end": "2001:db8::ffff:ffff:ffff:ffff"}]
+    none = ("0.0.0.0", "127.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255")
+    for gateway in ("10.0.0.0", "10.0.0.255", "nonsense", "2001:db8::1", *none):
+        answer = await wish(client, gateway_ip=gateway)
+        assert error(answer) == (400, "InvalidInput")
+        assert gateway in answer.json()["NeutronError"]["message"]
+    for gateway in ("::", "::1", "ff02::2", "10.0.0.1"):
+        assert error(await wish(client, "2001:db8::/64", gateway_ip=gateway)) == (400, "InvalidInput")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,27 @@ async def test_subnets_that_cannot_be(client: Client, more: dict[str, Any]) -> N
     assert (await client.get("/network/subnets")).json()["subnets"] == []
 
 
+@pytest.mark.parametrize(
+    ("cidr", "those"),
+    [
+        ("0.0.0.0/1", "0.0.0.0/8"),
+        ("126.0.0.0/7", "127.0.0.0/8"),
+        ("168.0.0.0/6", "169.254.0.0/16"),
+        ("169.254.1.0/24", "169.254.0.0/16"),
+        ("224.0.0.0/3", "224.0.0.0/4"),
+        ("240.0.0.0/4", "255.255.255.255/32"),
+        ("8000::/1", "fe80::/10"),
+        ("ff00::/16", "ff00::/8"),
+    ],
+)
+async def test_subnets_with_addresses_that_no_host_has(client: Client, cidr: str, those: str) -> None:
+    answer = await wish(client, cidr)
+    assert error(answer) == (400, "InvalidInput")
+    message = answer.json()["NeutronError"]["message"]
+    assert message.endswith(f"cidr '{cidr}' has addresses that ports may not have: those of {those}.")
+    assert (await client.get("/network/subnets")).json()["subnets"] == []
+
+
 async def test_small_subnets_without_dhcp(client: Client) -> None:
     pair = await made(client, "10.0.0.0/31", enable_dhcp=False)
     assert (pair["gateway_ip"], pair["allocation_pools"]) == ("10.0.0.0", [{"start": "10.0.0.1", "end": "10.0.0.1"}])
@@ -151,6 +181,20 @@ async def test_every_address_a_small_subnet_hands_out_may_be_asked_for(client: C
         answer = await client.put(path, {"port": change})
         assert answer.status_code == 200, answer.text
         assert answer.json()["port"]["fixed_ips"] == port["fixed_ips"]
+
+
+async def test_who_names_a_subnet_gets_its_last_address(client: Client) -> None:
+    pool = [{"start": "10.0.0.9", "end": "10.0.0.9"}]
+    small = await made(client, allocation_pools=pool)
+    large = await made(client, "10.0.1.0/24", network_id=small["network_id"])
+    any_subnet: dict[str, Any] = {"network_id": small["network_id"]}
+    the_small = {**any_subnet, "fixed_ips": [{"subnet_id": small["id"]}]}
+    answer = await client.post("/network/ports", {"ports": [any_subnet, the_small]})
+    assert answer.status_code == 201, answer.text
+    found = [port["fixed_ips"][0]["subnet_id"] for port in answer.json()["ports"]]
+    assert found == [large["id"], small["id"]]
+    refused = await client.post("/network/ports", {"ports": [any_subnet, the_small]})
+    assert error(refused) == (409, "IpAddressGenerationFailure")
 
 
 async def test_subnets_of_one_network_do_not_overlap(client: Client) -> None:

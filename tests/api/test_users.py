@@ -1,9 +1,15 @@
 """Users: made and changed by administrators, and by themselves only as far as their password goes."""
 
+import asyncio
+import json
+import stat
 from pathlib import Path
 
+import httpx
 import pytest
+from click.testing import CliRunner
 
+from polyport.cli import main
 from tests.api.client import Client, TestCloud
 
 USERS = "/identity/v3/users"
@@ -169,3 +175,44 @@ async def test_an_administrator_who_was_taken_away_does_not_come_back(tmp_path: 
         assert cloud.cloud.password is None
         boss = await cloud.client("admin", "admin", user="boss")
         assert (await boss.get(f"{USERS}?name=admin")).json()["users"] == []
+
+
+async def test_an_administrator_who_went_comes_back_by_the_command_line(tmp_path: Path) -> None:
+    """Deleted, then disabled with the project, then with nothing but the password forgotten."""
+    state = tmp_path / "state"
+    state.mkdir()
+    clouds = state / "clouds.yaml"
+
+    async def token_for(cloud: TestCloud, password: str) -> httpx.Response:
+        user = {"name": "admin", "domain": {"id": "default"}, "password": password}
+        scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+        return await cloud.anonymous().post("/identity/v3/auth/tokens", body)
+
+    async def disable(admin: Client, user: str, project: str) -> None:
+        for path, noun in ((f"{USERS}/{user}", "user"), (f"/identity/v3/projects/{project}", "project")):
+            assert (await admin.patch(path, {noun: {"enabled": False}})).status_code == 200
+
+    password = "secret"
+    for way in ("delete", "disable", "forget"):
+        async with TestCloud(state) as cloud:
+            answer = await token_for(cloud, password)
+            token = answer.json()["token"]
+            user, project = token["user"]["id"], token["project"]["id"]
+            other = await cloud.client("ops", "admin")
+            if way == "delete":
+                assert (await other.delete(f"{USERS}/{user}")).status_code == 204
+            elif way == "disable":
+                await disable(other, user, project)
+            assert (await token_for(cloud, password)).status_code == (201 if way == "forget" else 401)
+        ran = await asyncio.to_thread(CliRunner().invoke, main, ["admin", "--state", str(state)])
+        assert (ran.exit_code, ran.output) == (0, f"credentials: {clouds}\n")
+        assert stat.S_IMODE(clouds.stat().st_mode) == 0o600
+        old, password = password, json.loads(clouds.read_text())["clouds"]["polyport"]["auth"]["password"]
+        async with TestCloud(state) as cloud:
+            assert (await token_for(cloud, old)).status_code == 401
+            answer = await token_for(cloud, password)
+            assert {"admin"} <= {role["name"] for role in answer.json()["token"]["roles"]}
+            admin = Client(cloud.http, answer.headers["x-subject-token"], project, user)
+            assert (await admin.get(USERS)).status_code == 200
+            assert (await admin.get("/identity/v3/auth/system")).json()["system"] == [{"all": True}]

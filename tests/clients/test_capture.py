@@ -1,4 +1,4 @@
-"""`polyport capture`, as a person calls it."""
+"""`polyport capture` and `polyport counters`, as a person calls them."""
 
 import os
 import pty
@@ -13,6 +13,7 @@ import pytest
 
 from demo.scratch import ROOT, ScratchCloud
 from polyport.capture import HEADER_SIZE
+from polyport.dataplane import EGRESS_CAUSES, INGRESS_CAUSES
 
 pytestmark = pytest.mark.clients
 
@@ -31,13 +32,13 @@ def port(sdk: Any, image: Any, net1: Any) -> Iterator[Any]:
     sdk.network.delete_port(port)
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "polyport", "capture", *words]
+def command(*words: str, verb: str = "capture") -> list[str]:
+    return [sys.executable, "-m", "polyport", verb, *words]
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+def run(*words: str, verb: str = "capture", **environment: str) -> subprocess.CompletedProcess[bytes]:
     ran = {"env": os.environ | environment, "cwd": ROOT, "timeout": PATIENCE}
-    return subprocess.run(command(*words), capture_output=True, check=False, **ran)
+    return subprocess.run(command(*words, verb=verb), capture_output=True, check=False, **ran)
 
 
 def start(*words: str, **more: Any) -> subprocess.Popen[bytes]:
@@ -131,3 +132,26 @@ def test_a_cloud_that_goes_is_an_error() -> None:
         ran = run("nobody", **words)
         assert ran.returncode == 1
         assert b"cannot be reached" in ran.stderr
+
+
+@pytest.mark.parametrize("called", ["id", "name"])
+def test_the_counters_of_a_port(sdk: Any, port: Any, called: str) -> None:
+    ran = run("--os-cloud", "polyport", port[called], verb="counters")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    shown = [line.rsplit(maxsplit=1) for line in ran.stdout.decode().splitlines()]
+    counted = sdk.network.get(f"/ports/{port.id}").json()["port"]["polyport:counters"]
+    wanted = []
+    for direction, causes in (("ingress", INGRESS_CAUSES), ("egress", EGRESS_CAUSES)):
+        figures = counted[direction]
+        wanted += [[f"{direction:8}{name}", str(figures[name])] for name in ("packets", "bytes")]
+        wanted += [[f"{direction:8}dropped {cause}", str(figures["dropped"][cause])] for cause in causes]
+    assert shown == wanted
+
+
+def test_a_port_without_counters(sdk: Any, net1: Any) -> None:
+    unused = sdk.network.create_port(network_id=net1.id, name="unused")
+    for name, words in (("unused", f"Port {unused.id} has no counters"), ("nothing", "There is no port nothing.")):
+        ran = run(name, verb="counters")
+        assert (ran.returncode, ran.stdout) == (1, b"")
+        assert words in ran.stderr.decode()
+    sdk.network.delete_port(unused)

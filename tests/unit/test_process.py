@@ -40,6 +40,20 @@ def test_where_it_listens_is_where_clients_go(tmp_path: Path, listen: str, url: 
     assert announced(tmp_path, config.api) == url
 
 
+def test_a_cloud_that_moves_keeps_its_password(tmp_path: Path) -> None:
+    announced(tmp_path, Api())
+    own, mine = tmp_path / "clouds.yaml", tmp_path / "mine.yaml"
+    process._announce(Config(state=tmp_path, api=Api(port=9999)), None, mine)
+    for path in (own, mine):
+        auth = json.loads(path.read_text())["clouds"]["polyport"]["auth"]
+        assert (auth["auth_url"], auth["password"]) == ("http://127.0.0.1:9999/identity", "secret")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for text in ("clouds: {}\n", '{"clouds": {"other": {}}}', '{"clouds": []}', "[]"):
+        own.write_text(text)
+        process._announce(Config(state=tmp_path, api=Api(port=8888)), None, None)
+        assert own.read_text() == text, "somebody has made it their own"
+
+
 @pytest.mark.parametrize("listen", ["9000", "x:", "x:0", "x:70000", "x:²", "[::1]"])
 def test_no_place_to_listen(tmp_path: Path, listen: str) -> None:
     result = CliRunner().invoke(main, ["up", "--fake", "--state", str(tmp_path / "s"), "--listen", listen])
@@ -53,9 +67,10 @@ def test_a_cloud_that_runs_is_not_taken_down(tmp_path: Path) -> None:
     config.write_text('[hypervisor]\ndriver = "fake"\n[dataplane]\ndriver = "fake"\n')
     command = ["down", "--config", str(config), "--state", str(tmp_path / "state")]
     with cloud.state_of(tmp_path / "state"):
-        result = CliRunner().invoke(main, command)
-    assert result.exit_code == 1
-    assert "Another polyport runs" in result.output
+        for words in (command, ["admin", *command[1:]]):
+            result = CliRunner().invoke(main, words)
+            assert result.exit_code == 1
+            assert "Another polyport runs" in result.output
     config.write_text("nonsense")
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1

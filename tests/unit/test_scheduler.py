@@ -2,7 +2,7 @@
 
 import pytest
 
-from polyport.compute.scheduler import Candidate, HostNotFound, NoValidHost, choose_host
+from polyport.compute.scheduler import Candidate, NoValidHost, choose_host
 from polyport.ids import HostName
 
 
@@ -24,12 +24,6 @@ def test_memory_may_be_promised_more_than_once() -> None:
 
 def test_a_host_that_has_not_told_its_size_takes_what_comes() -> None:
     assert choose_host([host("new", vcpus=0, memory_mb=0)], vcpus=64, memory_mb=1 << 20) == "new"
-
-
-def test_the_host_that_is_named() -> None:
-    assert choose_host([host("a"), host("b")], vcpus=1, memory_mb=512, on="b") == "b"
-    with pytest.raises(HostNotFound, match="Compute host c could not be found"):
-        choose_host([host("a")], vcpus=1, memory_mb=512, on="c")
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,19 @@ class UpdateDomain(Struct, frozen=True, kw_only=True):
     description: Text | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     options: dict[str, Any] = {}
+    tags: Tags | UnsetType = UNSET
 
 
 def create(call: Call, tx: Tx) -> Reply:
     wanted, extra = body_of(call, "domain", CreateDomain)
     check_options(wanted.options, frozenset())
     domain = domains.create_domain(
-        tx, wanted.name, description=wanted.description or "", enabled=wanted.enabled, extra=extra
+        tx,
+        wanted.name,
+        description=wanted.description or "",
+        enabled=wanted.enabled,
+        tags=list(wanted.tags),
+        extra=extra,
     )
     return Reply(status=201, body={"domain": domain_view(call, domain)})
 
@@ -56,6 +62,7 @@ def update(call: Call, tx: Tx) -> Reply:
         name=wanted.name,
         description=wanted.description or "" if wanted.description is not UNSET else UNSET,
         enabled=wanted.enabled,
+        tags=wanted.tags,
         extra=extra,
     )
     return Reply(body={"domain": domain_view(call, domains.update_domain(tx, call.params["id"], change))})
@@ -73,7 +80,7 @@ def domain_view(call: Call, domain: Domain) -> dict[str, Any]:
         "name": domain.name,
         "description": domain.description,
         "enabled": domain.enabled,
-        "tags": [],
+        "tags": domain.tags,
         "options": {},
         "links": {"self": f"{call.base_url}/v3/domains/{domain.id}"},
     }

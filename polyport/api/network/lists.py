@@ -15,7 +15,7 @@ from polyport.web.calls import Call, Query, Reply
 from polyport.web.paging import Page, page_of, paged
 
 View = dict[str, Any]
-Condition = Callable[[Tx, Sequence[str]], sa.ColumnElement[bool]]
+Condition = Callable[[Tx, Context, Sequence[str]], sa.ColumnElement[bool]]
 """A transaction and the values a filter was given -> the condition."""
 
 _NOT_FILTERS = frozenset(("fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"))
@@ -95,8 +95,8 @@ def boolean(name: str, value: str) -> bool:
 def constant(name: str, value: object) -> Condition:
     """A filter on an attribute that is the same for all."""
     if isinstance(value, bool):
-        return lambda tx, values: sa.literal(any(boolean(name, text) is value for text in values))
-    return lambda tx, values: sa.literal(value in values)
+        return lambda tx, context, values: sa.literal(any(boolean(name, text) is value for text in values))
+    return lambda tx, context, values: sa.literal(value in values)
 
 
 def _fields(call: Call) -> list[str]:
@@ -116,7 +116,7 @@ def _conditions(
             continue
         values = call.query.all(name)
         if name in noun.conditions:
-            conditions.append(noun.conditions[name](tx, values))
+            conditions.append(noun.conditions[name](tx, call.context, values))
         elif name in columns:
             conditions.append(_column_condition(name, columns[name], values))
         elif name in _TAG_FILTERS and noun.tags is not None:

@@ -264,7 +264,7 @@ def _groups(entries: list[str] | None) -> tuple[SecurityGroupId, ...]:
     return groups
 
 
-def _fixed_ips_condition(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool]:
+def _fixed_ips_condition(tx: Tx, context: Context, values: Sequence[str]) -> sa.ColumnElement[bool]:
     """`fixed_ips=ip_address=A`, `=subnet_id=S`, `=ip_address_substr=T`: an address that is all that is asked for."""
     wanted: dict[str, list[str]] = {}
     for value in values:
@@ -273,12 +273,11 @@ def _fixed_ips_condition(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool
             kind = "ip_address=, subnet_id= or ip_address_substr="
             raise FilterValueInvalid(name="fixed_ips", value=value[:100], kind=kind)
         wanted.setdefault(name, []).append(text)
-    return port_rows.has_address(
-        tx, wanted.get("ip_address", ()), wanted.get("subnet_id", ()), wanted.get("ip_address_substr", ())
-    )
+    names = ("ip_address", "subnet_id", "ip_address_substr")
+    return port_rows.has_address(tx, context, *(wanted.get(name, ()) for name in names))
 
 
-def _mac_condition(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool]:
+def _mac_condition(tx: Tx, context: Context, values: Sequence[str]) -> sa.ColumnElement[bool]:
     return ports.COLUMNS["mac_address"].in_([value.lower() for value in values])
 
 

@@ -19,6 +19,7 @@ from polyport.api.network.fields import (
     wrapped,
 )
 from polyport.api.network.lists import Noun, View, boolean, chosen, constant, listed
+from polyport.context import Context
 from polyport.db.engine import Tx
 from polyport.ids import NetworkId
 from polyport.network import InvalidInput, subnets
@@ -158,7 +159,7 @@ def _routes(routes: list[HostRoute] | None) -> tuple[tuple[str, str], ...]:
     return tuple((route.destination, route.nexthop) for route in routes or ())
 
 
-def _shared(tx: Tx, values: Sequence[str]) -> sa.ColumnElement[bool]:
+def _shared(tx: Tx, context: Context, values: Sequence[str]) -> sa.ColumnElement[bool]:
     return sa.or_(*(subnets.on_shared_networks(boolean("shared", value)) for value in values))
 
 

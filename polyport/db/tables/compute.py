@@ -166,6 +166,7 @@ server_actions = sa.Table(
     sa.Column("updated_at", sa.String(26), nullable=False),
     sa.Column("finished_at", sa.String(26), nullable=True),
     sa.Column("message", sa.String(255), nullable=True),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="0"),  # of the plan that carries it out
 )
 
 server_events = sa.Table(

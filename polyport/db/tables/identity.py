@@ -12,6 +12,7 @@ domains = sa.Table(
     sa.Column("description", sa.Text, nullable=False, default=""),
     sa.Column("enabled", sa.Boolean, nullable=False, default=True),
     sa.Column("extra", sa.JSON, nullable=False, default=dict),
+    sa.Column("tags", sa.JSON, nullable=False, server_default="[]"),
 )
 
 projects = sa.Table(
