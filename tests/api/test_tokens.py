@@ -231,6 +231,44 @@ async def test_what_takes_the_ground_from_a_token_ends_it_at_once(cloud: TestClo
     assert not await works(caller)
 
 
+async def test_a_token_that_ended_does_not_come_back(cloud: TestCloud, admin: Client) -> None:
+    domain = await admin.made("/identity/v3/domains", {"domain": {"name": "d"}})
+    role = (await admin.get("/identity/v3/roles?name=member")).json()["roles"][0]["id"]
+    project = await admin.made("/identity/v3/projects", {"project": {"name": "p", "domain_id": domain["id"]}})
+    theirs = {"name": "u", "domain_id": domain["id"], "password": "pw"}
+    user = await admin.made("/identity/v3/users", {"user": theirs})
+    guest = await admin.made("/identity/v3/users", {"user": {"name": "guest", "password": "pw"}})
+    for path in (
+        f"projects/{project['id']}/users/{user['id']}",
+        f"domains/{domain['id']}/users/{user['id']}",
+        f"projects/{project['id']}/users/{guest['id']}",
+    ):
+        assert (await admin.put(f"/identity/v3/{path}/roles/{role}")).status_code == 204
+
+    async def token_of(user_id: str, **scope: object) -> Client:
+        password = {"user": {"id": user_id, "password": "pw"}}
+        auth = {"identity": {"methods": ["password"], "password": password}, "scope": scope}
+        answer = await cloud.anonymous().post("/identity/v3/auth/tokens", {"auth": auth})
+        assert answer.status_code == 201, answer.text
+        return Client(cloud.http, answer.headers["x-subject-token"], project["id"], user_id)
+
+    in_project, in_domain = {"project": {"id": project["id"]}}, {"domain": {"id": domain["id"]}}
+    callers = [
+        await token_of(user["id"], **in_project),
+        await token_of(user["id"], **in_domain),
+        await token_of(guest["id"], **in_project),
+        await token_of(user["id"], unscoped={}),
+    ]
+    mine = "/identity/v3/auth/projects"
+    for path, noun in ((f"domains/{domain['id']}", "domain"), (f"projects/{project['id']}", "project")):
+        assert [(await caller.get(mine)).status_code for caller in callers] == [200] * len(callers)
+        for enabled in (False, True):
+            answer = await admin.patch(f"/identity/v3/{path}", {noun: {"enabled": enabled}})
+            assert answer.status_code == 200
+            assert [(await caller.get(mine)).status_code for caller in callers] == [401] * len(callers)
+        callers = [await token_of(user["id"], **in_project), await token_of(guest["id"], **in_project)]
+
+
 async def test_no_token_or_a_wrong_one(cloud: TestCloud) -> None:
     for headers in ({}, {"x-auth-token": "wrong"}):
         answer = await cloud.anonymous().get("/identity/v3/auth/projects", headers=headers)
