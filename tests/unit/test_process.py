@@ -54,6 +54,39 @@ def test_a_cloud_that_moves_keeps_its_password(tmp_path: Path) -> None:
         assert own.read_text() == text, "somebody has made it their own"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clouds:\n  work:\n    auth: {password: mine}\n",
+        '{"clouds": {"polyport": {}, "work": {}}}',
+        "[]",
+        '{"clouds": []}',
+        b"\xff",
+    ],
+)
+def test_credentials_of_other_clouds_are_not_written_over(tmp_path: Path, text: str | bytes) -> None:
+    mine = tmp_path / "clouds.yaml"
+    content = text if isinstance(text, bytes) else text.encode()
+    mine.write_bytes(content)
+    command = ["up", "--fake", "--state", str(tmp_path / "s"), "--clouds"]
+    for path in (mine, tmp_path / "no-such" / "clouds.yaml", tmp_path):
+        result = CliRunner().invoke(main, [*command, str(path)])
+        assert result.exit_code != 0
+        assert "clouds.yaml" in result.output or "is a directory" in result.output
+    assert mine.read_bytes() == content
+    assert not (tmp_path / "s").exists()
+
+
+def test_its_own_file_is_written_again(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    process._check_clouds(mine)
+    for text in ("", "{}", '{"clouds": {}}'):
+        mine.write_text(text)
+        process._check_clouds(mine)
+    announced(tmp_path, Api(), mine)
+    process._check_clouds(mine)
+
+
 @pytest.mark.parametrize("listen", ["9000", "x:", "x:0", "x:70000", "x:²", "[::1]"])
 def test_no_place_to_listen(tmp_path: Path, listen: str) -> None:
     result = CliRunner().invoke(main, ["up", "--fake", "--state", str(tmp_path / "s"), "--listen", listen])
