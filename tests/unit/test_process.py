@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from polyport import cloud, process
@@ -117,3 +118,16 @@ async def test_a_database_is_nobody_elses_to_read(tmp_path: Path) -> None:
     async with cloud.running(config):
         for path in tmp_path.glob("polyport.db*"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_a_database_of_a_newer_polyport_is_left_alone(tmp_path: Path) -> None:
+    command = ["admin", "--state", str(tmp_path)]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/polyport.db", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "newer polyport" in result.output
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["9999"]
