@@ -173,6 +173,21 @@ async def test_a_default_project_is_the_scope_of_who_names_none(cloud: TestCloud
     assert "project" not in (await anonymous.post("/identity/v3/auth/tokens", asked)).json()["token"]
 
 
+async def test_a_default_project_that_cannot_be_had_keeps_nobody_out(cloud: TestCloud, admin: Client) -> None:
+    domain = await admin.made("/identity/v3/domains", {"domain": {"name": "d"}})
+    project = await admin.made("/identity/v3/projects", {"project": {"name": "home", "domain_id": domain["id"]}})
+    wanted = {"name": "ann", "password": "pw", "default_project_id": project["id"]}
+    user = await admin.made("/identity/v3/users", {"user": wanted})
+    role = (await admin.get("/identity/v3/roles?name=reader")).json()["roles"][0]
+    assert (await admin.put(f"/identity/v3/projects/{project['id']}/users/{user['id']}/roles/{role['id']}")).is_success
+    for path, noun in ((f"projects/{project['id']}", "project"), (f"domains/{domain['id']}", "domain")):
+        for enabled in (False, True):
+            assert (await admin.patch(f"/identity/v3/{path}", {noun: {"enabled": enabled}})).is_success
+            answer = await cloud.anonymous().post("/identity/v3/auth/tokens", by_password("ann", "pw"))
+            assert answer.status_code == 201, (noun, enabled)
+            assert ("project" in answer.json()["token"]) is enabled
+
+
 async def test_a_token_can_be_looked_at_and_ended_by_its_owner_alone(
     cloud: TestCloud, client: Client, other: Client, admin: Client
 ) -> None:
