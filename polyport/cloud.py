@@ -129,7 +129,8 @@ async def running(config: Config) -> AsyncIterator[Cloud]:
 
 
 async def restore_admin(config: Config) -> str:
-    """Let the administrator `admin` into a cloud that is not running; the new password. Raises what `state_of` raises."""
+    """Let the administrator `admin` into a cloud that is not running; the new password. Raises what `state_of`
+    raises."""
     password = secrets.token_urlsafe(16)
     with state_of(config.state):
         await _prepare(config)

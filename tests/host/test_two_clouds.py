@@ -24,7 +24,7 @@ async def test_what_a_cloud_has_plugged_is_no_leftover_to_another(
     async with alone_in(config.namespace):
         with pytest.raises(NamespaceInUse, match=config.namespace):
             await take_down(other)
-        with pytest.raises(NamespaceInUse, match="dataplane.namespace"):
+        with pytest.raises(NamespaceInUse, match=r"dataplane\.namespace"):
             async with running(other):
                 pass
         me.send(me.ping(you))

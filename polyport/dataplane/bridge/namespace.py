@@ -113,6 +113,8 @@ def _enter(name: str) -> None:
         if not _join(path):
             _make(path)
         _silence()
+    except PermissionError as error:
+        raise NamespaceError(name=name, reason="that needs root") from error
     except OSError as error:
         raise NamespaceError(name=name, reason=error.strerror or error) from error
 

@@ -37,7 +37,7 @@ LOG_SECONDS = 2.0
 
 
 class EmulatorMissing(HypervisorError):
-    """The emulator {emulator} cannot be run on this host."""
+    """The emulator {emulator} cannot be run on this host; `polyport check` says what is missing."""
 
 
 class QemuHypervisor:
