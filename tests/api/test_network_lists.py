@@ -83,7 +83,17 @@ async def test_no_query_is_too_odd(client: Client, noun: str) -> None:
     await client.made("/network/ports", {"port": {"network_id": network}})
     columns = (await client.get(f"/network/{noun}")).json()[noun.replace("-", "_")][0]
     queries = []
-    for name in (*columns, "tags-any", "not-tags", "changed_since", "sort_key", "sort_dir", "limit", "marker", "fields"):
+    for name in (
+        *columns,
+        "tags-any",
+        "not-tags",
+        "changed_since",
+        "sort_key",
+        "sort_dir",
+        "limit",
+        "marker",
+        "fields",
+    ):
         queries.append(f"limit=1&sort_key={name}")
         for value in ("%00", "%ED%A0%80", "x" * 5000, "'\"--", "%F0%9F%A6%8A", "-1", "9" * 30, "true", ""):
             queries += [f"{name}={value}", f"{name}={value}&limit=1&marker={value}"]

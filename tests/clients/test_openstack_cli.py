@@ -18,7 +18,7 @@ Cli = Callable[..., Any]
 
 
 def boot(cli: Cli, name: str, *words: str) -> Any:
-    """A server that is ACTIVE. With `--wait` the client looks again after seconds only: one story is enough for that."""
+    """A server that is ACTIVE. With `--wait` the client looks every few seconds: once is enough for that."""
     made = cli("server", "create", "--image", "cirros", "--flavor", "m1.tiny", *words, name)
     until(lambda: cli("server", "show", made["id"])["status"] == "ACTIVE", f"{name} is ACTIVE")
     return cli("server", "show", made["id"])
@@ -56,7 +56,9 @@ def test_the_same_network_twice_by_name(cli: Cli, vm: Any) -> None:
 
 def test_nics_by_network_port_and_address_mixed(cli: Cli, image: Any, net1: Any) -> None:
     port = cli("port", "create", "--network", "net1", "port2")
-    made = boot(cli, "vm2", "--nic", "net-id=net1,v4-fixed-ip=10.1.0.77", "--port", "port2", "--nic", f"net-id={net1.id}")
+    made = boot(
+        cli, "vm2", "--nic", "net-id=net1,v4-fixed-ip=10.1.0.77", "--port", "port2", "--nic", f"net-id={net1.id}"
+    )
     try:
         addresses = made["addresses"]["net1"]
         assert addresses[:2] == ["10.1.0.77", port["fixed_ips"][0]["ip_address"]]
