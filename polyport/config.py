@@ -30,8 +30,9 @@ class HypervisorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     driver: Literal["qemu", "fake"] = "qemu"
     acceleration: Literal["auto", "kvm", "tcg"] = "auto"
     emulator: str = "qemu-system-x86_64"
-    run_as: str = ""
-    """`uid:gid` QEMU drops to after start; empty: it keeps the agent's user."""
+    run_as: Annotated[str, Meta(pattern=r"^([0-9]+:[0-9]+)?$")] = "65534:65534"
+    """`uid:gid` QEMU drops to once it has opened what it needs, so that a guest that breaks out of it is nobody; empty:
+    it keeps the agent's user. Where the agent is not root, QEMU keeps its user anyway."""
 
 
 class DataplaneConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -133,7 +133,8 @@ async def make_root_disk(disk: Path, server: ServerPlan, backing: Path | None) -
 
 
 def _make_root_disk(disk: Path, server: ServerPlan, backing: Path | None) -> bool:
-    if disk.exists():
+    # A power cut leaves the name of a file that was just made, and nothing in it.
+    if disk.exists() and disk.stat().st_size > 0:
         return False
     size, below = server.root_gb * GIB, None
     if server.image is not None and backing is not None:

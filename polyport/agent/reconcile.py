@@ -129,11 +129,13 @@ def decide(
     if guest.boot < wanted.boot:
         return (*_stop(seen, grace if wanted.restart == "soft" else 0.0), Start(), *pause)
     note = _note(guest, seen.record, machine)
-    nics = _nic_steps(guest, vifs, seen)
-    # A halted guest cannot let go of a NIC: it is resumed first and paused last.
-    if wanted.wanted == "running" and guest.power == "paused":
+    # A halted guest cannot let go of a NIC: it is resumed first, paused last, and keeps what it has while it is to stay
+    # halted.
+    halted = guest.power == "paused"
+    nics = _nic_steps(guest, vifs, seen, keeps=halted and wanted.wanted == "paused")
+    if halted and wanted.wanted == "running":
         return (*note, Resume(), *nics)
-    return (*note, *nics, *(pause if guest.power == "running" else ()))
+    return (*note, *nics, *(() if halted else pause))
 
 
 def _removal(seen: Seen) -> tuple[Step, ...]:
@@ -175,16 +177,21 @@ def _note(guest: FoundGuest, record: Record | None, machine: str) -> tuple[Step,
     return (Note(Record(boot=guest.boot, machine=machine)),)
 
 
-def _nic_steps(guest: FoundGuest, vifs: tuple[VifPlan, ...], seen: Seen) -> tuple[Step, ...]:
+def _nic_steps(guest: FoundGuest, vifs: tuple[VifPlan, ...], seen: Seen, *, keeps: bool) -> tuple[Step, ...]:
+    """`keeps`: the guest lets no NIC go now, and what would take the place of one waits too."""
     planned = {vif.nic.port_id: vif for vif in vifs}
     inside = {nic.port_id: nic for nic in guest.nics}
     stays = {port_id for port_id, nic in inside.items() if _fits(nic, planned.get(port_id))}
+    goes = tuple(nic for nic in guest.nics if nic.port_id not in stays)
+    kept = goes if keeps else ()
+    taken = {nic.port_id for nic in kept} | {nic.slot for nic in kept}
+    comes = tuple(vif for vif in vifs if taken.isdisjoint((vif.nic.port_id, vif.nic.slot)))
     leftover = tuple(port_id for port_id in seen.vifs if port_id not in inside)
     changed = tuple(vif for vif in vifs if vif.nic.port_id in stays and seen.vifs.get(vif.nic.port_id) != vif)
     return (
         *((Clear(leftover),) if leftover else ()),
-        *(UnplugNic(nic.port_id, nic.slot) for nic in guest.nics if nic.port_id not in stays),
-        *(PlugNic(vif) for vif in vifs if vif.nic.port_id not in stays),
+        *(UnplugNic(nic.port_id, nic.slot) for nic in goes if not keeps),
+        *(PlugNic(vif) for vif in comes if vif.nic.port_id not in stays),
         *((UpdateVifs(changed),) if changed else ()),
     )
 

@@ -156,7 +156,10 @@ class Upload:
 def _copy(source: Path, into: Path) -> None:
     part = into.with_name(into.name + ".part")
     try:
-        shutil.copyfile(source, part)
+        with source.open("rb") as read, part.open("wb") as write:
+            shutil.copyfileobj(read, write, 1 << 20)
+            write.flush()
+            os.fsync(write.fileno())  # what has its name is taken for whole, after a power cut too
         part.rename(into)
     finally:
         part.unlink(missing_ok=True)

@@ -11,7 +11,9 @@ import pytest
 
 from polyport.config import HypervisorConfig
 from polyport.hypervisor import GuestNic, HypervisorError
+from polyport.hypervisor.qemu.command import Machine
 from polyport.hypervisor.qemu.driver import EmulatorMissing, QemuHypervisor
+from polyport.hypervisor.qemu.guest import RunningGuest
 from polyport.hypervisor.qemu.record import encode_guest
 from polyport.ids import PortId, new_id
 from tests.host.houses import QemuHouse, debug, guest, netdevs, nic, open_descriptors, processes_of
@@ -214,15 +216,40 @@ async def test_an_emulator_that_is_not_there_is_named(servers: Path) -> None:
         await hypervisor.open(lambda _: None)
 
 
-async def test_qemu_drops_to_the_user_it_is_told(servers: Path) -> None:
+async def test_a_guest_that_breaks_out_of_its_qemu_is_nobody(qemu: QemuHouse) -> None:
+    vnf = guest(nic(1))
+    await qemu.start(vnf)
+    status = Path(f"/proc/{qemu.pid(vnf.id)}/status").read_text()
+    assert "Uid:\t65534\t65534\t65534\t65534" in status
+    assert "CapEff:\t0000000000000000" in status
+    await qemu.hypervisor.plug(vnf.id, nic(2), qemu.tap())
+    await qemu.restart()
+    assert len((await qemu.hypervisor.guests())[vnf.id].nics) == 2
+
+
+async def test_qemu_keeps_its_user_where_it_is_told_to(servers: Path) -> None:
     house = QemuHouse(servers)
-    config = HypervisorConfig(acceleration="tcg", run_as="65534:65534")
-    house.hypervisor = QemuHypervisor(config, servers)
+    house.hypervisor = QemuHypervisor(HypervisorConfig(acceleration="tcg", run_as=""), servers)
     await house.hypervisor.open(house.changes.put_nowait)
     vnf = guest(nic(1))
     await house.start(vnf)
-    assert Path(f"/proc/{house.pid(vnf.id)}").stat().st_uid == 65534
-    await house.hypervisor.plug(vnf.id, nic(2), house.tap())
-    await house.restart()
-    assert len((await house.hypervisor.guests())[vnf.id].nics) == 2
+    assert Path(f"/proc/{house.pid(vnf.id)}").stat().st_uid == 0
     await house.close()
+
+
+async def test_a_nic_whose_vhost_cannot_be_had_is_not_there(qemu: QemuHouse) -> None:
+    """QEMU takes the descriptor it is handed for vhost-net, and finds out that it is none."""
+    vnf, late = guest(nic(1)), nic(2)
+    running = RunningGuest(vnf, qemu.directory(vnf.id), lambda _: None)
+    machine = Machine(emulator="qemu-system-x86_64", accelerator="tcg", run_as="65534:65534")
+    await running.launch(machine, {port.port_id: qemu.tap() for port in vnf.nics})
+    try:
+        before = open_descriptors(qemu.pid(vnf.id))
+        with pytest.raises(HypervisorError) as refused:
+            await running.plug(late, qemu.tap(), qemu.null())
+        assert "vhost-net requested but could not be initialized" in str(refused.value.__cause__)
+        assert open_descriptors(qemu.pid(vnf.id)) == before
+        await running.plug(late, qemu.tap())
+        assert set(running.nics) == {nic.port_id for nic in (*vnf.nics, late)}
+    finally:
+        await running.end(0)

@@ -228,6 +228,15 @@ async def test_a_disk_that_is_there_keeps_its_content(tmp_path: Path) -> None:
     assert disk.read_bytes() == b"what the guest wrote"
 
 
+async def test_a_disk_that_a_power_cut_left_empty_is_made(tmp_path: Path) -> None:
+    plan = server(root_gb=1)
+    disk = root_disk(tmp_path, plan)
+    assert disk is not None
+    disk.touch()
+    assert await make_root_disk(disk, plan, None)
+    assert info(disk)["virtual-size"] == GIB
+
+
 async def test_a_rebuilt_server_has_a_new_disk_and_then_no_other(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         plan = server(root_gb=1, disk=number)

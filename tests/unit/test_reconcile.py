@@ -107,7 +107,7 @@ def apply(step: Step, wanted: ServerPlan | None, seen: Seen) -> Seen:
         case UnplugNic(port_id=port_id, slot=slot):
             assert guest is not None
             assert (port_id, slot) in {(nic.port_id, nic.slot) for nic in guest.nics}
-            assert guest.power == "running" or (wanted is not None and wanted.wanted == "paused")
+            assert guest.power == "running", "a halted guest lets nothing go"
             nics = tuple(nic for nic in guest.nics if nic.port_id != port_id)
             vifs = {port: vif for port, vif in seen.vifs.items() if port != port_id}
             return replace(seen, guest=replace(guest, nics=nics), vifs=vifs)
@@ -193,6 +193,15 @@ def vif_of(nic: GuestNic) -> VifPlan:
     return VifPlan(server_id=SERVER, hostname="vnf", nic=plan, network=NETWORK, default_route=False)
 
 
+def what_is_kept(wanted: ServerPlan, seen: Seen) -> set[GuestNic]:
+    """The NICs that a guest should let go of and cannot, because it is halted and stays so."""
+    guest = seen.guest
+    if guest is None or guest.boot < wanted.boot or (guest.power, wanted.wanted) != ("paused", "paused"):
+        return set()
+    planned = {(nic.port_id, nic.slot, nic.mac_address) for nic in wanted.nics}
+    return {nic for nic in guest.nics if (nic.port_id, nic.slot, nic.mac_address) not in planned}
+
+
 @given(wanted=st.none() | PLANS, seen=seens())
 def test_the_steps_lead_to_what_is_wanted_and_then_there_are_none(wanted: ServerPlan | None, seen: Seen) -> None:
     after = carried_out(wanted, seen)
@@ -209,8 +218,16 @@ def test_the_steps_lead_to_what_is_wanted_and_then_there_are_none(wanted: Server
     else:
         assert after.guest.boot >= wanted.boot
         assert after.guest.power == wanted.wanted
-        assert after.guest.nics == tuple(map(guest_nic, wanted.nics))
-        assert dict(after.vifs) == {vif.nic.port_id: vif for vif in vif_plans(wanted, NETWORKS)}
+        kept = what_is_kept(wanted, seen)
+        ports, slots = {nic.port_id for nic in kept}, {nic.slot for nic in kept}
+        there = [
+            vif for vif in vif_plans(wanted, NETWORKS) if vif.nic.port_id not in ports and vif.nic.slot not in slots
+        ]
+        assert set(after.guest.nics) == {*kept, *(guest_nic(vif.nic) for vif in there)}
+        assert {port: vif for port, vif in after.vifs.items() if port not in ports} == {
+            vif.nic.port_id: vif for vif in there
+        }
+        assert after.vifs.keys() >= ports
         assert after.record is not None
         assert (after.record.boot, after.record.machine, after.record.ended) == (after.guest.boot, NOW, False)
 
@@ -315,6 +332,19 @@ def test_a_halted_guest_is_resumed_before_it_has_to_let_go_of_a_nic() -> None:
     before = server_plan(nic_plan(1, 1))
     halted = replace(running(before), guest=guest_of(before, power="paused"))
     assert steps_for(server_plan(), halted) == (Resume(), UnplugNic(PortId("port-1"), 1))
+
+
+def test_a_guest_that_stays_halted_keeps_a_nic_until_it_is_resumed() -> None:
+    before = server_plan(nic_plan(1, 1), nic_plan(2, 2), wanted="paused")
+    halted = replace(running(before), guest=guest_of(before, power="paused"))
+    after = server_plan(nic_plan(2, 2), nic_plan(1, 3), nic_plan(3, 4), wanted="paused")
+    kept = carried_out(after, halted)
+    assert steps_for(after, halted) == (PlugNic(vif_plans(after, NETWORKS)[2]),)
+    assert kept.guest is not None
+    assert [(nic.port_id, nic.slot) for nic in kept.guest.nics] == [("port-1", 1), ("port-2", 2), ("port-3", 4)]
+    resumed = replace(after, wanted="running")
+    assert steps_for(resumed, kept)[:2] == (Resume(), UnplugNic(PortId("port-1"), 1))
+    assert carried_out(resumed, kept).guest == guest_of(resumed)
 
 
 def test_an_agent_that_died_after_the_start_has_it_written_down_by_the_next() -> None:

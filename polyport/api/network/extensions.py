@@ -29,6 +29,7 @@ EXTENSIONS = (
     Extension("ip-substring-filtering", "IP Address Substring", "Ports by a part of an address", "2017-11-28"),
     Extension("net-mtu", "Network MTU", "The MTU of a network", "2015-03-25"),
     Extension("net-mtu-writable", "Network MTU (writable)", "The MTU of a network can be set", "2017-07-12"),
+    Extension("network-ip-availability", "Network IP Availability", "Addresses there are, and taken", "2015-09-24"),
     Extension("pagination", "Pagination", "Lists page by page", "2016-06-12"),
     Extension(
         "polyport-counters",

@@ -54,6 +54,18 @@ def netdev_id(nic: GuestNic) -> str:
     return f"tap-{nic.slot}-{nic.port_id}"
 
 
+def vhost_id(nic: GuestNic) -> str:
+    """The id of a NIC's vhost-net descriptor while it is handed over."""
+    return f"vhost-{nic.slot}-{nic.port_id}"
+
+
+def netdev(nic: GuestNic, *, vhost: bool) -> dict[str, object]:
+    """The host's side of a NIC as `netdev_add` wants it, its descriptors having been handed over."""
+    found: dict[str, object] = {"type": "tap", "id": netdev_id(nic), "fd": netdev_id(nic), "vhost": vhost}
+    # By force, because a QEMU that cannot have a vhost it could do without ends itself (seen with 7.2).
+    return found | ({"vhostfd": vhost_id(nic), "vhostforce": True} if vhost else {})
+
+
 def read_nic_id(device: str) -> tuple[int, PortId] | None:
     """Slot and port id of a device; None where it is not a NIC."""
     kind, _, rest = device.partition("-")

@@ -25,7 +25,7 @@ from polyport.hypervisor import (
 from polyport.hypervisor.nics import MOST_NICS_PER_VCPU, NicsRefused, check_nics
 from polyport.hypervisor.qemu import console, kvm, process, record, slots
 from polyport.hypervisor.qemu.command import Machine
-from polyport.hypervisor.qemu.guest import RunningGuest
+from polyport.hypervisor.qemu.guest import PlugFailed, RunningGuest
 from polyport.ids import PortId, ServerId
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class QemuHypervisor:
             emulator=self._config.emulator,
             accelerator=accelerator,
             vhost=accelerator == "kvm" and os.access(VHOST, os.R_OK | os.W_OK),
-            run_as=self._config.run_as,
+            run_as=self._config.run_as if os.geteuid() == 0 else "",
         )
         self._changed = changed
         await asyncio.gather(*(self._adopt(directory) for directory in directories(self._servers)))
@@ -116,7 +116,18 @@ class QemuHypervisor:
         if running.nics.get(nic.port_id) == nic:
             return
         self._check(running.guest, (*running.nics.values(), nic))
-        await running.plug(nic, tap, vhost=self._machine.vhost)
+        if not self._machine.vhost:
+            await running.plug(nic, tap)
+            return
+        # Opened here: QEMU may have dropped to a user that may not.
+        try:
+            vhost = os.open(VHOST, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise PlugFailed(server_id=server_id, port_id=nic.port_id) from error
+        try:
+            await running.plug(nic, tap, vhost)
+        finally:
+            os.close(vhost)
 
     async def unplug(self, server_id: ServerId, port_id: PortId) -> None:
         running = self._guests.get(server_id)

@@ -205,9 +205,9 @@ class RunningGuest:
             self.is_paused = before
             raise PowerFailed(server_id=self.guest.id, what="paused" if paused else "resumed") from error
 
-    async def plug(self, nic: GuestNic, tap: int, *, vhost: bool) -> None:
-        """Add a NIC. Raises `PlugFailed` with nothing of it left."""
-        name = command.netdev_id(nic)
+    async def plug(self, nic: GuestNic, tap: int, vhost: int | None = None) -> None:
+        """Add a NIC; `vhost`: a descriptor of the kernel's vhost-net, where that carries the frames. Raises
+        `PlugFailed` with nothing of it left."""
         try:
             monitor = await self._connected()
         except HypervisorError as error:
@@ -215,8 +215,10 @@ class RunningGuest:
         try:
             self._recorded[nic.port_id] = nic
             self._write()
-            await monitor.send_descriptor(name, tap)
-            await monitor.execute("netdev_add", {"type": "tap", "id": name, "fd": name, "vhost": vhost})
+            await monitor.send_descriptor(command.netdev_id(nic), tap)
+            if vhost is not None:
+                await monitor.send_descriptor(command.vhost_id(nic), vhost)
+            await monitor.execute("netdev_add", command.netdev(nic, vhost=vhost is not None))
             await monitor.execute("device_add", command.nic_device(nic))
         except (OSError, CommandRefused) as error:
             await self._drop(nic, monitor)
@@ -278,13 +280,15 @@ class RunningGuest:
             self._tell()
 
     async def _drop(self, nic: GuestNic, monitor: Monitor) -> None:
-        """Forget a NIC that has no device: its descriptor or its netdev, whichever there is, then its place
-        on record."""
-        name = command.netdev_id(nic)
+        """Forget a NIC that has no device: its netdev or, where there is none, the descriptors that were for it; then
+        its place on record."""
         try:
-            for words, arguments in (("netdev_del", {"id": name}), ("closefd", {"fdname": name})):
-                with contextlib.suppress(CommandRefused):
-                    await monitor.execute(words, arguments)
+            try:
+                await monitor.execute("netdev_del", {"id": command.netdev_id(nic)})
+            except CommandRefused:
+                for name in (command.netdev_id(nic), command.vhost_id(nic)):
+                    with contextlib.suppress(CommandRefused):
+                        await monitor.execute("closefd", {"fdname": name})
         except MonitorLost:
             await self._disconnect()
             return
