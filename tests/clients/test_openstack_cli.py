@@ -20,8 +20,12 @@ Cli = Callable[..., Any]
 def boot(cli: Cli, name: str, *words: str) -> Any:
     """A server that is ACTIVE. With `--wait` the client looks every few seconds: once is enough for that."""
     made = cli("server", "create", "--image", "cirros", "--flavor", "m1.tiny", *words, name)
-    until(lambda: cli("server", "show", made["id"])["status"] == "ACTIVE", f"{name} is ACTIVE")
+    becomes(cli, made["id"], "ACTIVE")
     return cli("server", "show", made["id"])
+
+
+def becomes(cli: Cli, server_id: str, status: str) -> None:
+    until(lambda: cli("server", "show", server_id)["status"] == status, f"the server is {status}")
 
 
 def delete(cli: Cli, server_id: str) -> None:
@@ -88,7 +92,9 @@ def test_add_and_remove_ports_and_networks(cli: Cli, vm: Any, net1: Any) -> None
 
 def test_life_of_a_server(cli: Cli, vm: Any) -> None:
     cli("server", "stop", "vm1", text=True)
+    becomes(cli, vm["id"], "SHUTOFF")
     cli("server", "start", "vm1", text=True)
+    becomes(cli, vm["id"], "ACTIVE")
     cli("server", "reboot", "--hard", "--wait", "vm1", text=True)
     cli("server", "set", "--name", "vm1-renamed", "--property", "role=firewall", vm["id"], text=True)
     shown = cli("server", "show", vm["id"])
