@@ -81,8 +81,7 @@ async def test_bad_bodies_are_refused_and_nothing_is_written(cloud: TestCloud, a
 
 
 async def test_a_body_of_ten_mebibytes_is_too_large(cloud: TestCloud, admin: Client) -> None:
-    for service, route in write_routes(cloud):
-        path = service.prefixes[0] + re.sub(r"{[^}]*}", UNKNOWN, route.path)
-        answer = await admin.http.request(route.method, path, headers=admin.headers, content=b" " * (10 << 20))
-        assert answer.status_code == 413, (route.method, path, answer.status_code)
-        break
+    service, route = write_routes(cloud)[0]
+    path = service.prefixes[0] + re.sub(r"{[^}]*}", UNKNOWN, route.path)
+    answer = await admin.http.request(route.method, path, headers=admin.headers, content=b" " * (10 << 20))
+    assert answer.status_code == 413, (route.method, path)
