@@ -53,7 +53,10 @@ def up(
 @click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="Configuration (TOML).")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory.")
 def down(path: Path | None, state: Path | None) -> None:
-    """Stop every guest of a cloud that is not running, and take its bridges away. Servers stay in the database."""
+    """Stop the guests of a cloud that is not running.
+
+    Its bridges go too. Servers stay in the database; with the next `polyport up` they are shut off, to be started.
+    """
     from polyport.process import take_down
 
     _log(False)
@@ -68,8 +71,11 @@ def down(path: Path | None, state: Path | None) -> None:
 @click.option("--config", "path", type=click.Path(dir_okay=False, path_type=Path), help="Configuration (TOML).")
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="State directory.")
 def admin(path: Path | None, state: Path | None) -> None:
-    """Let the administrator back into a cloud that is not running: the user admin is made where it is not there, is
-    enabled, has every right and a new password, which is written to clouds.yaml in the state directory."""
+    """Let the administrator back into a cloud that is not running.
+
+    The user admin is made where it is not there, is enabled, has every right and a new password, which is written to
+    clouds.yaml in the state directory.
+    """
     from polyport.process import restore_admin
 
     _log(False)
@@ -82,7 +88,10 @@ def admin(path: Path | None, state: Path | None) -> None:
 
 @main.command()
 def check() -> None:
-    """Say what this machine can do for polyport: what is missing, and which accelerator guests would get."""
+    """Say what this machine can do, and what it lacks.
+
+    The last lines tell which accelerator guests would get. Ends with status 1 where something is missing.
+    """
     from polyport import check as checks
 
     problems = checks.report(click.echo)
@@ -99,10 +108,10 @@ def check() -> None:
 @click.option("--snaplen", type=click.IntRange(1), help="Keep so many octets of each frame.")
 @click.option("--direction", type=click.Choice(["ingress", "egress"]), help="To the guest only, or from it.")
 def capture(port: str, os_cloud: str | None, **bounds: int | str | None) -> None:
-    """Write the frames of PORT (its name or id) to standard output as pcap, for `| wireshark -k -i -` or
-    `| tcpdump -nr -`.
+    """Write the frames of a port as pcap.
 
-    This is a client: it finds the cloud as other OpenStack clients do, in clouds.yaml or OS_* variables.
+    PORT is its name or id; the frames go to standard output, for `| wireshark -k -i -` or `| tcpdump -nr -`. This
+    is a client: it finds the cloud as other OpenStack clients do, in clouds.yaml or OS_* variables.
     """
     if sys.stdout.isatty():
         raise click.UsageError("A terminal cannot show pcap; add | tcpdump -nr -, | wireshark -k -i - or > FILE")
@@ -122,8 +131,9 @@ def capture(port: str, os_cloud: str | None, **bounds: int | str | None) -> None
 @click.argument("port")
 @click.option("--os-cloud", metavar="NAME", help="The cloud in clouds.yaml; also OS_CLOUD.")
 def counters(port: str, os_cloud: str | None) -> None:
-    """Write what went through PORT (its name or id) since it was plugged, and what was dropped of it by cause.
+    """Write what a port has carried and dropped.
 
+    PORT is its name or id; counted is what went through it since it was plugged, and what was dropped, by cause.
     Directions are the guest's: ingress is what comes to it. This is a client, as `capture` is.
     """
     try:

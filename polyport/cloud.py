@@ -32,6 +32,7 @@ from polyport.api import network as network_api
 from polyport.compute import flavors, hosts, nics, plans, reports
 from polyport.config import Config
 from polyport.dataplane import Dataplane
+from polyport.dataplane.bridge.namespace import alone_in
 from polyport.db import schema
 from polyport.db.engine import Database, Tx
 from polyport.errors import Conflict, Invalid
@@ -110,20 +111,20 @@ class LocalCloud:
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Cloud]:
     """A cloud from its configuration: database made or migrated, agent at work. Leaving it stops the cloud, not the
-    guests. Raises `StateInUse` where another process has the state directory."""
-    with state_of(config.state):
-        async with _database(config) as (database, password):
-            host = HostName(config.host)
-            store = Store(config.images)
-            hypervisor, dataplane = drivers(config)
-            agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
-            app = _app(config, database, hypervisor, dataplane, agent)
-            async with _at_work(agent) as task:
-                yield Cloud(config, database, app, task, dataplane, password)
+    guests. Raises what `alone` raises."""
+    async with alone(config, new=True), _database(config) as (database, password):
+        host = HostName(config.host)
+        store = Store(config.images)
+        hypervisor, dataplane = drivers(config)
+        agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
+        app = _app(config, database, hypervisor, dataplane, agent)
+        async with _at_work(agent) as task:
+            yield Cloud(config, database, app, task, dataplane, password)
 
 
 async def restore_admin(config: Config) -> str:
-    """Let the administrator `admin` into a cloud that is not running; the new password. Raises `StateInUse`."""
+    """Let the administrator `admin` into a cloud that is not running; the new password. Raises what `state_of`
+    raises."""
     password = secrets.token_urlsafe(16)
     with state_of(config.state):
         async with _database(config) as (database, _):
@@ -220,11 +221,25 @@ async def _begin(config: Config, database: Database) -> str | None:
     return password
 
 
+@asynccontextmanager
+async def alone(config: Config, *, new: bool = False) -> AsyncIterator[None]:
+    """Hold the state directory and the network namespace for this process alone. Raises what `state_of` and
+    `namespace.alone_in` raise."""
+    with state_of(config.state, new=new):
+        if config.dataplane.driver == "bridge":
+            async with alone_in(config.dataplane.namespace):
+                yield
+        else:
+            yield
+
+
 @contextmanager
-def state_of(path: Path) -> Iterator[None]:
-    """Hold the state directory for this process alone; what is below it is nobody else's to read."""
+def state_of(path: Path, *, new: bool = False) -> Iterator[None]:
+    """Hold the state directory for this process alone; what is below it is nobody else's to read. Only where it may be
+    `new` it is made. Raises `NoSuchState`, `StateInUse`."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if new:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise NoSuchState(path=path, reason=error.strerror) from error

@@ -97,7 +97,9 @@ def _read(path: Path) -> dict[str, Any]:
             document = msgspec.yaml.decode(text)
     except ImportError as error:
         raise BadClouds(path=path, reason="YAML needs the package PyYAML (JSON does not)") from error
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
+        raise BadClouds(path=path, reason=error.strerror) from error
+    except msgspec.DecodeError as error:
         raise BadClouds(path=path, reason=error) from error
     clouds = document.get("clouds") if isinstance(document, dict) else None
     if not isinstance(clouds, dict):

@@ -17,6 +17,10 @@ class ConfigError(Invalid):
     """The configuration {path} is not valid: {reason}."""
 
 
+class NoConfig(Invalid):
+    """The configuration {path} cannot be read: {reason}."""
+
+
 class Api(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8774
@@ -62,28 +66,31 @@ class CaptureConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     at_once_per_port: int = 2
 
 
+Quota = Annotated[int, Meta(ge=-1)]
+
+
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Quotas of a project where none are set for it; -1 is no limit."""
 
-    instances: int = 10000
-    cores: int = 40000
-    ram: int = 80_000_000
-    metadata_items: int = 128
-    key_pairs: int = 100
-    server_groups: int = 10
-    server_group_members: int = 10
-    injected_files: int = 5
+    instances: Quota = 10000
+    cores: Quota = 40000
+    ram: Quota = 80_000_000
+    metadata_items: Quota = 128
+    key_pairs: Quota = 100
+    server_groups: Quota = 10
+    server_group_members: Quota = 10
+    injected_files: Quota = 5
     """Files that may be put into a guest at boot."""
-    injected_file_content_bytes: int = 10240
-    injected_file_path_bytes: int = 255
-    network: int = 1000
-    subnet: int = 1000
-    port: int = 100_000
-    router: int = 100
-    floatingip: int = 500
-    security_group: int = 1000
-    security_group_rule: int = 10_000
-    nic_slots: int = 62
+    injected_file_content_bytes: Quota = 10240
+    injected_file_path_bytes: Quota = 255
+    network: Quota = 1000
+    subnet: Quota = 1000
+    port: Quota = 100_000
+    router: Quota = 100
+    floatingip: Quota = 500
+    security_group: Quota = 1000
+    security_group_rule: Quota = 10_000
+    nic_slots: Annotated[int, Meta(ge=1, le=248)] = 62
     """NIC places of a guest whose image names no number of its own (`polyport_nic_slots`)."""
 
 
@@ -126,10 +133,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def read_config(path: Path) -> Config:
-    """The configuration a TOML file holds. Raises `ConfigError` naming the file and the field."""
+    """The configuration a TOML file holds. Raises `NoConfig`, and `ConfigError` naming the file and the field."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Config, dec_hook=_path)
-    except (OSError, msgspec.MsgspecError) as error:
+        text = path.read_bytes()
+    except OSError as error:
+        raise NoConfig(path=path, reason=error.strerror) from error
+    try:
+        return msgspec.toml.decode(text, type=Config, dec_hook=_path)
+    except msgspec.MsgspecError as error:
         raise ConfigError(path=path, reason=error) from error
 
 

@@ -125,8 +125,9 @@ def _write_private(path: Path, text: str) -> None:
 
 
 async def take_down(config: Config) -> tuple[int, int]:
-    """Stop all guests of a cloud that is not running; how many, and how many devices went."""
-    with cloud.state_of(config.state):
+    """Stop all guests of a cloud that is not running; how many, and how many devices went. Raises what `cloud.alone`
+    raises."""
+    async with cloud.alone(config):
         hypervisor, dataplane = cloud.drivers(config)
         await hypervisor.open(lambda server_id: None)
         await dataplane.open()

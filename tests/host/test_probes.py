@@ -143,6 +143,7 @@ async def test_a_quarantine_outlasts_the_agent(world: World) -> None:
     with joined(one, two):
         await world.watch.until(two)
         await world.restart()
+        assert world.watch.ports == {two.vif.nic.port_id}, "nobody is told that the loop has gone"
         two.send(two.shout())
         assert two.shout() not in other.received()
         await world.watch.until(two)

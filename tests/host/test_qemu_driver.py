@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -142,6 +144,19 @@ async def test_a_stop_overtakes_a_start(qemu: QemuHouse) -> None:
     with contextlib.suppress(HypervisorError):
         await starting
     assert await qemu.hypervisor.guests() == {}
+
+
+async def test_a_qemu_that_is_killed_is_told_of_as_such(qemu: QemuHouse, caplog: pytest.LogCaptureFixture) -> None:
+    """By the kernel, say, which had no memory left: no guest's doing."""
+    killed, off = guest(), guest()
+    await qemu.start(killed)
+    await qemu.start(off)
+    os.kill(qemu.pid(killed.id), signal.SIGKILL)
+    debug(qemu, off.id, "quit")
+    assert {await qemu.wait_changed(), await qemu.wait_changed()} == {killed.id, off.id}
+    said = [record.getMessage() for record in caplog.records]
+    assert f"end: server {killed.id} died of signal 9; QEMU said: nothing" in said
+    assert f"end: server {off.id} ended by itself" in said
 
 
 async def test_somebody_else_pauses_the_guest_and_the_agent_is_told(qemu: QemuHouse) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polyport.config import Config, ConfigError, read_config
+from polyport.config import Config, ConfigError, NoConfig, read_config
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -29,6 +29,8 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
         ("zzz = 1", "zzz"),
         ('[hypervisor]\ndriver = "xen"', "hypervisor.driver"),
         ("[api]\nport = 70000", "api.port"),
+        ("[limits]\nnic_slots = 249", "limits.nic_slots"),
+        ("[limits]\nport = -2", "limits.port"),
         ("[api", "not valid"),
     ],
 )
@@ -37,3 +39,8 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, field: str) -> None:
         read_config(written(tmp_path, text))
     assert field in caught.value.message
     assert "polyport.toml" in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_not_called_invalid(tmp_path: Path) -> None:
+    with pytest.raises(NoConfig, match=r"typo\.toml cannot be read: No such file or directory\."):
+        read_config(tmp_path / "typo.toml")

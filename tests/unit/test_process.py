@@ -66,7 +66,7 @@ def test_a_cloud_that_runs_is_not_taken_down(tmp_path: Path) -> None:
     config = tmp_path / "polyport.toml"
     config.write_text('[hypervisor]\ndriver = "fake"\n[dataplane]\ndriver = "fake"\n')
     command = ["down", "--config", str(config), "--state", str(tmp_path / "state")]
-    with cloud.state_of(tmp_path / "state"):
+    with cloud.state_of(tmp_path / "state", new=True):
         for words in (command, ["admin", *command[1:]]):
             result = CliRunner().invoke(main, words)
             assert result.exit_code == 1
@@ -75,6 +75,14 @@ def test_a_cloud_that_runs_is_not_taken_down(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "not valid" in result.output
+
+
+@pytest.mark.parametrize("verb", ["down", "admin"])
+def test_where_no_cloud_has_been_none_is_made(tmp_path: Path, verb: str) -> None:
+    result = CliRunner().invoke(main, [verb, "--state", str(tmp_path / "typo")])
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'typo'} cannot be used: No such file" in result.output
+    assert not (tmp_path / "typo").exists()
 
 
 async def test_a_database_is_nobody_elses_to_read(tmp_path: Path) -> None:

@@ -120,6 +120,9 @@ class Guard:
             tick=old.tick if old is not None else len(self._watched) % TICKS,
         )
         self._of.setdefault(port.vif.server_id, set()).add(nic.port_id)
+        if tap_of(nic.port_id) in self._before and nic.port_id not in self.quarantined:
+            # Until the first look says more: a report without it would say that the loop has gone.
+            self._tell(self.quarantined | {nic.port_id})
 
     def forget(self, port_id: PortId) -> None:
         watched = self._watched.pop(port_id, None)

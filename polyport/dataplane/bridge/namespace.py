@@ -9,10 +9,11 @@ import asyncio
 import ctypes
 import errno
 import os
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -35,6 +36,10 @@ _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 
 class NamespaceError(DataplaneError):
     """The network namespace {name} cannot be used: {reason}."""
+
+
+class NamespaceInUse(DataplaneError):
+    """Another polyport uses the network namespace {name}; a second cloud wants another one (dataplane.namespace)."""
 
 
 class BadNamespaceName(DataplaneError):
@@ -80,6 +85,22 @@ class NamespaceThread:
             raise
 
 
+@asynccontextmanager
+async def alone_in(name: str) -> AsyncIterator[None]:
+    """Hold the namespace for this process: whoever else came to it would take what is there for leftovers.
+
+    Raises `NamespaceError`, `NamespaceInUse`.
+    """
+    thread = NamespaceThread(name)
+    try:
+        await thread.open()
+        hold = await thread.run(_hold, name)
+    finally:
+        await thread.close()
+    with hold:
+        yield
+
+
 async def _wait_ended(job: asyncio.Future[Any]) -> None:
     while not job.done():
         with suppress(asyncio.CancelledError):
@@ -92,8 +113,24 @@ def _enter(name: str) -> None:
         if not _join(path):
             _make(path)
         _silence()
+    except PermissionError as error:
+        raise NamespaceError(name=name, reason="that needs root") from error
     except OSError as error:
         raise NamespaceError(name=name, reason=error.strerror or error) from error
+
+
+def _hold(name: str) -> socket.socket:
+    """A socket by a name that the namespace has once; it is free again when the process ends, however it does. Only
+    who may enter the namespace can take it."""
+    hold = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        hold.bind("\0polyport")
+    except OSError as error:
+        hold.close()
+        if error.errno == errno.EADDRINUSE:
+            raise NamespaceInUse(name=name) from error
+        raise NamespaceError(name=name, reason=error.strerror) from error
+    return hold
 
 
 def _join(path: Path) -> bool:

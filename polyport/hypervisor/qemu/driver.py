@@ -37,7 +37,7 @@ LOG_SECONDS = 2.0
 
 
 class EmulatorMissing(HypervisorError):
-    """The emulator {emulator} cannot be run on this host."""
+    """The emulator {emulator} cannot be run on this host; `polyport check` says what is missing."""
 
 
 class QemuHypervisor:
@@ -179,7 +179,10 @@ class QemuHypervisor:
         if self._guests.get(running.guest.id) is not running:
             return
         if running.is_gone:
-            log.warning("end: server %s ended by itself", running.guest.id)
+            if running.death:
+                log.error("end: server %s died of %s", running.guest.id, running.death)
+            else:
+                log.warning("end: server %s ended by itself", running.guest.id)
             self._forget(running)
             task = asyncio.create_task(running.close())
             self._closing.add(task)

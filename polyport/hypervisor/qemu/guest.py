@@ -95,8 +95,7 @@ class RunningGuest:
         except BaseException as error:
             await self._abandon()
             if isinstance(error, OSError | MonitorLost | CommandRefused):
-                words = console.tail(self.directory / process.LOG, 2000).decode(errors="replace").strip()
-                log.error("start: server %s: %s; QEMU said: %s", self.guest.id, error, words or "nothing")
+                log.error("start: server %s: %s; QEMU said: %s", self.guest.id, error, self._last_words())
                 raise StartFailed(server_id=self.guest.id) from error
             raise
         finally:
@@ -121,6 +120,13 @@ class RunningGuest:
     @property
     def is_gone(self) -> bool:
         return self._process is None or self._process.ended.is_set()
+
+    @property
+    def death(self) -> str | None:
+        """How QEMU died, with what it said last; None where it ended as its guest powered off."""
+        if self._process is None or self._process.died_of is None:
+            return None
+        return f"{self._process.died_of}; QEMU said: {self._last_words()}"
 
     async def end(self, grace: float) -> None:
         """End the guest, with more and more force. Raises `StopFailed` where even a kill does not do it."""
@@ -171,6 +177,9 @@ class RunningGuest:
             left.set()
         self._tidy()
         self._tell()
+
+    def _last_words(self) -> str:
+        return console.tail(self.directory / process.LOG, 2000).decode(errors="replace").strip() or "nothing"
 
     def _tidy(self) -> None:
         """Remove what a QEMU that is gone left in the directory; the logs stay."""

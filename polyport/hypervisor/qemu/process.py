@@ -45,6 +45,8 @@ class GuestProcess:
     def __init__(self, pid: int, pidfd: int, on_end: Callable[[], None]) -> None:
         self.pid = pid
         self.ended = asyncio.Event()
+        self.died_of: str | None = None
+        """What ended a QEMU that did not exit by its own will; None also where nobody can know, as init reaped it."""
         self._pidfd = pidfd
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
@@ -53,7 +55,10 @@ class GuestProcess:
     def _notice_end(self) -> None:
         # A QEMU that a former agent started is not our child, and then init reaps it.
         with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
+            end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG)
+            if end is not None and end.si_status != 0:
+                by_itself = end.si_code == os.CLD_EXITED
+                self.died_of = f"{'status' if by_itself else 'signal'} {end.si_status}"
         self.close()
         self.ended.set()
         self._on_end()
