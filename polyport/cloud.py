@@ -211,7 +211,7 @@ async def _begin(config: Config, database: Database) -> str | None:
         if fresh:
             seed.seed(tx, digest)
             flavors.seed(tx)
-        quotas.set_limits(tx, quotas.DEFAULTS, limits)
+        quotas.configure(tx, limits)
         hosts.register(tx, HostName(config.host))
         return images.recover(tx)
 

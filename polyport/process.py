@@ -12,7 +12,7 @@ import click
 
 from polyport import __version__, cloud
 from polyport.config import Config
-from polyport.errors import Unavailable
+from polyport.errors import Conflict, Unavailable
 from polyport.web.server import server_for
 
 
@@ -20,9 +20,15 @@ class CannotListen(Unavailable):
     """The address {address} cannot be listened on: {reason}"""
 
 
+class CloudsKept(Conflict):
+    """The file {path} is not written: {reason}"""
+
+
 async def serve(config: Config, clouds: Path | None) -> None:
-    """Run a cloud until SIGINT or SIGTERM; `clouds`: where `clouds.yaml` is written besides. Raises `CannotListen`, and
-    what `cloud.running` raises."""
+    """Run a cloud until SIGINT or SIGTERM; `clouds`: where `clouds.yaml` is written besides. Raises `CannotListen`,
+    `CloudsKept`, and what `cloud.running` raises."""
+    if clouds is not None:
+        _check_clouds(clouds)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -83,6 +89,23 @@ async def restore_admin(config: Config) -> Path:
 def _url(config: Config) -> str:
     host = f"[{config.api.host}]" if ":" in config.api.host else config.api.host
     return config.api.public_url or f"http://{host}:{config.api.port}"
+
+
+def _check_clouds(path: Path) -> None:
+    """Whether `clouds.yaml` may be written here, before anything is started. A file with other clouds in it may be the
+    only place that has their credentials. Raises `CloudsKept`."""
+    if not path.parent.is_dir():
+        raise CloudsKept(path=path, reason=f"there is no directory {path.parent}.")
+    try:
+        text = path.read_text()
+        if text.strip() and not json.loads(text).get("clouds", {}).keys() <= {"polyport"}:
+            raise CloudsKept(path=path, reason="there are other clouds in it.")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CloudsKept(path=path, reason=f"{error.strerror}.") from error
+    except (ValueError, AttributeError) as error:
+        raise CloudsKept(path=path, reason="it was made by somebody else.") from error
 
 
 def _redirect(path: Path, config: Config) -> None:

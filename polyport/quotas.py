@@ -1,7 +1,7 @@
 """Quotas: check and count in one step, inside the transaction that makes the thing.
 
 Counters move only here, so two requests at once cannot both take the last place. Defaults are rows of the project ''
-(written from the configuration at start), so that a limit is looked up in one statement.
+(the configuration's, until an administrator changes them for everybody), so that a limit is looked up in one statement.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,8 @@ from polyport.errors import OverQuota
 from polyport.ids import ProjectId
 
 DEFAULTS = ProjectId("")
+CONFIGURED = ProjectId("=configuration")
+"""Whose limits are those the configuration had at the last start. No project can have this id."""
 UNLIMITED = -1
 
 
@@ -88,6 +90,16 @@ def set_limits(tx: Tx, project_id: ProjectId, wanted: Mapping[str, int]) -> None
         statement.on_conflict_do_update(["project_id", "resource"], set_={"most": statement.excluded.most}),
         rows,
     )
+
+
+def configure(tx: Tx, wanted: Mapping[str, int]) -> None:
+    """Give everybody the limits of the configuration that are not what they were at the last start. The others stay
+    what an administrator has made of them."""
+    before = dict(tx.tuples(sa.select(limits.c.resource, limits.c.most).where(limits.c.project_id == CONFIGURED)))
+    changed = {resource: most for resource, most in wanted.items() if before.get(resource) != most}
+    if changed:
+        set_limits(tx, DEFAULTS, changed)
+        set_limits(tx, CONFIGURED, changed)
 
 
 def reset_limits(tx: Tx, project_id: ProjectId, resources: tuple[str, ...]) -> None:

@@ -148,6 +148,7 @@ class Database:
             url,
             poolclass=sa.NullPool,
             isolation_level="AUTOCOMMIT",
+            hide_parameters=True,  # what failed is logged, and passwords are among what is written
             json_serializer=_json_text,
             json_deserializer=msgspec.json.decode,
         )

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import IntegrityError
 
 from polyport.db.engine import Tx
-from polyport.db.tables.identity import assignments, domains, projects, users
+from polyport.db.tables.identity import assignments, domains, projects, tokens, users
 from polyport.errors import Conflict, Forbidden, NotFound
 from polyport.identity.generation import identity_changed
 from polyport.ids import new_hex
@@ -101,7 +101,8 @@ def list_domains(tx: Tx, *, ids: list[str] | None = None) -> list[Domain]:
 
 
 def update_domain(tx: Tx, id: str, change: DomainChange) -> Domain:
-    """Nobody could log in to a cloud whose default domain is disabled, and nobody enable it again.
+    """The tokens of a disabled domain, of its users and for its projects are gone for good. Nobody could log in to a
+    cloud whose default domain is disabled, and nobody enable it again.
 
     Raises `DomainNotFound`, `DomainNameTaken`, `DefaultDomainKept`.
     """
@@ -115,6 +116,10 @@ def update_domain(tx: Tx, id: str, change: DomainChange) -> Domain:
         tx.execute(sa.update(domains).where(domains.c.id == id).values(**values))
     except IntegrityError as error:
         raise DomainNameTaken(name=change.name) from error
+    if change.enabled is False:
+        of_users = tokens.c.user_id.in_(sa.select(users.c.id).where(users.c.domain_id == id))
+        for_projects = tokens.c.project_id.in_(sa.select(projects.c.id).where(projects.c.domain_id == id))
+        tx.execute(sa.delete(tokens).where(sa.or_(tokens.c.domain_id == id, of_users, for_projects)))
     identity_changed(tx)
     return get_domain(tx, id)
 

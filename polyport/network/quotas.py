@@ -39,7 +39,7 @@ def projects_with_limits(tx: Tx) -> list[ProjectId]:
     rows = tx.all(
         sa.select(limits.c.project_id)
         .distinct()
-        .where(limits.c.project_id != quotas.DEFAULTS, limits.c.resource.in_(RESOURCES))
+        .where(limits.c.project_id.not_in((quotas.DEFAULTS, quotas.CONFIGURED)), limits.c.resource.in_(RESOURCES))
         .order_by(limits.c.project_id)
     )
     return [ProjectId(row[0]) for row in rows]

@@ -16,11 +16,16 @@ from polyport.web.microversions import Version, Window
 T = TypeVar("T")
 
 _PATH = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_DEEPEST = 16
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 class MalformedBody(Invalid):
     """Malformed request body"""
+
+
+class TooDeep(MalformedBody):
+    """Malformed request body: it is nested too deeply"""
 
 
 class InvalidField(Invalid):
@@ -52,9 +57,27 @@ def decode(body: bytes, shape: type[T], version: Version | None = None) -> T:
 def decode_any(body: bytes) -> dict[str, Any]:
     """A JSON object of free shape, for the services that let clients add attributes. Raises `MalformedBody`."""
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        document = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody from error
+    check_depth(document)
+    return document
+
+
+def check_depth(value: Any) -> None:
+    """Refuse JSON of free shape that could be decoded, if only just: to convert, to store or to show it takes some more
+    of the stack, and what was stored must be readable from wherever it is shown. Raises `TooDeep`."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise TooDeep
 
 
 def convert(value: Any, shape: type[T], field: str = "", version: Version | None = None, *, strict: bool = True) -> T:
@@ -74,6 +97,7 @@ def _field_error(body: bytes, error: msgspec.ValidationError) -> Invalid:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return MalformedBody()
+    check_depth(value)
     return _explain(value, error, "")
 
 

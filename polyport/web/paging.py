@@ -84,10 +84,12 @@ def _after(
     keys: Sequence[tuple[sa.ColumnElement[Any], bool, str]], marker: Mapping[str, Any]
 ) -> sa.ColumnElement[bool]:
     """(a, b, c) after (x, y, z): a beyond x, or a = x and b beyond y, or ..."""
+    # As parameters: a truth written out would be no value to compare by size.
+    values = {name: None if marker[name] is None else sa.literal(marker[name], column.type) for column, _, name in keys}
     choices = []
     for at, (column, descends, name) in enumerate(keys):
-        same = [other.is_not_distinct_from(marker[key]) for other, _, key in keys[:at]]
-        value = marker[name]
+        same = [other.is_not_distinct_from(values[key]) for other, _, key in keys[:at]]
+        value = values[name]
         beyond: sa.ColumnElement[bool]
         if value is None:
             beyond = sa.false() if descends else column.is_not(None)

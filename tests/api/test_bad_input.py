@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from polyport.db.tables import metadata
 from polyport.web.routes import Route, Service
 from tests.api.client import Client, TestCloud
+from tests.api.stock import make_image, make_network
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 SHAPES = {
@@ -85,3 +86,23 @@ async def test_a_body_of_ten_mebibytes_is_too_large(cloud: TestCloud, admin: Cli
     path = service.prefixes[0] + re.sub(r"{[^}]*}", UNKNOWN, route.path)
     answer = await admin.http.request(route.method, path, headers=admin.headers, content=b" " * (10 << 20))
     assert answer.status_code == 413, (route.method, path)
+
+
+async def test_a_body_that_is_only_just_read(admin: Client) -> None:
+    """Near the end of the stack a value can be decoded and not be written, or be written and never be shown again."""
+    network, image = await make_network(admin), await make_image(admin)
+    server = f'"name": "s", "imageRef": "{image}", "flavorRef": "42", "networks": "none"'
+    drive = '{"source_type": %s}'
+    for path, body in (
+        ("/network/ports", f'{{"port": {{"network_id": "{network}", "binding:profile": {{"x": %s}}}}}}'),
+        ("/compute/servers", f'{{"server": {{{server}}}, "os:scheduler_hints": {{"x": %s}}}}'),
+        ("/compute/servers", f'{{"server": {{{server}, "block_device_mapping_v2": [{drive}]}}}}'),
+        ("/identity/v3/users", '{"user": {"name": "u", "options": {"ignore_password_expiry": %s}}}'),
+        ("/image/images", '{"name": %s}'),
+    ):
+        for depth in range(960, 1000):
+            content = (body % ("[" * depth + "]" * depth)).encode()
+            answer = await admin.call("POST", path, "2.90", content=content)
+            assert answer.status_code == 400, (path, depth, answer.text)
+    for path in ("/network/ports", "/compute/servers/detail", "/identity/v3/users", "/image/images"):
+        assert (await admin.get(path)).status_code == 200, path

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.api.client import Client
+from tests.api.stock import make_server
 
 
 @pytest.mark.parametrize("parameter", ["tag=t{n}", "p{n}=x", "name=n{n}", "created_at=2020-01-01T00:00:00Z"])
@@ -34,3 +35,17 @@ async def test_more_parameters_than_there_may_be(client: Client) -> None:
     for path in ("/image/images", "/network/ports", "/compute/servers", "/identity/v3/auth/projects"):
         answer = await client.get(path + "?" + "&".join(["created_at=x"] * 401))
         assert answer.status_code == 413, path
+
+
+@pytest.mark.parametrize("name", ["tags", "tags-any", "not-tags", "not-tags-any"])
+async def test_servers_by_very_many_tags(client: Client, name: str) -> None:
+    server = await make_server(client)
+    await client.put(f"/compute/servers/{server['id']}/tags", {"tags": ["t1", "t2", "t3"]}, "2.60")
+    expected = {"tags": False, "tags-any": True, "not-tags": True, "not-tags-any": False}[name]
+    for count in (10, 10_000):
+        many = ",".join(f"t{number}" for number in range(count))
+        found = await client.get(f"/compute/servers?{name}={many}", "2.60")
+        assert found.status_code == 200, found.text
+        assert bool(found.json()["servers"]) is expected
+    twice = await client.get(f"/compute/servers?{name}=t2,t1,t2", "2.60")
+    assert bool(twice.json()["servers"]) is (name in ("tags", "tags-any"))

@@ -1,10 +1,12 @@
 """Quotas: shown to a project, set by administrators."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.api.client import Client
+from polyport.config import Limits
+from tests.api.client import Client, TestCloud
 
 OF_NETWORKS = {"floating_ips", "fixed_ips", "security_groups", "security_group_rules"}
 OF_FILES = {"injected_files", "injected_file_content_bytes", "injected_file_path_bytes"}
@@ -126,3 +128,20 @@ async def test_the_default_class_is_everybodys(client: Client, admin: Client) ->
     assert (await quotas(client, client.project_id))["instances"] == 2
     assert (await admin.get("/compute/os-quota-class-sets/gold")).status_code == 404
     assert (await client.get(path)).status_code == 403
+
+
+async def test_limits_for_everybody_outlive_a_restart_until_the_configuration_changes(tmp_path: Path) -> None:
+    path = "/compute/os-quota-class-sets/default"
+    for configured, change, seen in (
+        (Limits(), {"instances": 2}, (10000, 40000)),
+        (Limits(), {}, (2, 40000)),
+        (Limits(cores=7), {}, (2, 7)),
+        (Limits(cores=7, instances=3), {"cores": 8}, (3, 7)),
+        (Limits(cores=7, instances=3), {}, (3, 8)),
+    ):
+        async with TestCloud(tmp_path, limits=configured) as cloud:
+            admin = await cloud.client("admin", "admin")
+            limits = (await admin.get(path)).json()["quota_class_set"]
+            assert (limits["instances"], limits["cores"]) == seen
+            await admin.put(path, {"quota_class_set": change})
+            assert (await admin.get("/network/quotas")).json() == {"quotas": []}

@@ -4,7 +4,9 @@ import base64
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from polyport.db.engine import Tx
 from tests.api.boots import NOWHERE, boot, image_of, make_port, nothing_left
 from tests.api.client import Client, TestCloud
 from tests.api.stock import make_image, make_network, make_server
@@ -325,3 +327,19 @@ async def test_a_group_that_keeps_its_servers_apart(client: Client) -> None:
     assert (await join("nonsense")).status_code == 400
     await client.delete(f"/compute/servers/{first['id']}")
     assert (await join(made["id"])).status_code == 202
+
+
+async def test_no_password_is_logged_when_the_disk_is_full(
+    cloud: TestCloud, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = await make_image(client)
+
+    def limit(tx: Tx) -> None:
+        tx.tuples(sa.text("PRAGMA max_page_count = 1"))
+
+    await cloud.cloud.database.write(limit)
+    body = {"name": "vnf", "flavorRef": "42", "imageRef": image, "networks": "none", "adminPass": "a-secret-of-mine"}
+    answer = await client.post("/compute/servers", {"server": {**body, "user_data": "QUFB" * 4096}}, "2.90")
+    assert answer.status_code == 500
+    assert "database or disk is full" in caplog.text
+    assert "a-secret-of-mine" not in caplog.text

@@ -173,6 +173,21 @@ async def test_a_default_project_is_the_scope_of_who_names_none(cloud: TestCloud
     assert "project" not in (await anonymous.post("/identity/v3/auth/tokens", asked)).json()["token"]
 
 
+async def test_a_default_project_that_cannot_be_had_keeps_nobody_out(cloud: TestCloud, admin: Client) -> None:
+    domain = await admin.made("/identity/v3/domains", {"domain": {"name": "d"}})
+    project = await admin.made("/identity/v3/projects", {"project": {"name": "home", "domain_id": domain["id"]}})
+    wanted = {"name": "ann", "password": "pw", "default_project_id": project["id"]}
+    user = await admin.made("/identity/v3/users", {"user": wanted})
+    role = (await admin.get("/identity/v3/roles?name=reader")).json()["roles"][0]
+    assert (await admin.put(f"/identity/v3/projects/{project['id']}/users/{user['id']}/roles/{role['id']}")).is_success
+    for path, noun in ((f"projects/{project['id']}", "project"), (f"domains/{domain['id']}", "domain")):
+        for enabled in (False, True):
+            assert (await admin.patch(f"/identity/v3/{path}", {noun: {"enabled": enabled}})).is_success
+            answer = await cloud.anonymous().post("/identity/v3/auth/tokens", by_password("ann", "pw"))
+            assert answer.status_code == 201, (noun, enabled)
+            assert ("project" in answer.json()["token"]) is enabled
+
+
 async def test_a_token_can_be_looked_at_and_ended_by_its_owner_alone(
     cloud: TestCloud, client: Client, other: Client, admin: Client
 ) -> None:
@@ -229,6 +244,44 @@ async def test_what_takes_the_ground_from_a_token_ends_it_at_once(cloud: TestClo
     assert await works(caller)
     assert (await admin.delete(f"/identity/v3/projects/{caller.project_id}")).status_code == 204
     assert not await works(caller)
+
+
+async def test_a_token_that_ended_does_not_come_back(cloud: TestCloud, admin: Client) -> None:
+    domain = await admin.made("/identity/v3/domains", {"domain": {"name": "d"}})
+    role = (await admin.get("/identity/v3/roles?name=member")).json()["roles"][0]["id"]
+    project = await admin.made("/identity/v3/projects", {"project": {"name": "p", "domain_id": domain["id"]}})
+    theirs = {"name": "u", "domain_id": domain["id"], "password": "pw"}
+    user = await admin.made("/identity/v3/users", {"user": theirs})
+    guest = await admin.made("/identity/v3/users", {"user": {"name": "guest", "password": "pw"}})
+    for path in (
+        f"projects/{project['id']}/users/{user['id']}",
+        f"domains/{domain['id']}/users/{user['id']}",
+        f"projects/{project['id']}/users/{guest['id']}",
+    ):
+        assert (await admin.put(f"/identity/v3/{path}/roles/{role}")).status_code == 204
+
+    async def token_of(user_id: str, **scope: object) -> Client:
+        password = {"user": {"id": user_id, "password": "pw"}}
+        auth = {"identity": {"methods": ["password"], "password": password}, "scope": scope}
+        answer = await cloud.anonymous().post("/identity/v3/auth/tokens", {"auth": auth})
+        assert answer.status_code == 201, answer.text
+        return Client(cloud.http, answer.headers["x-subject-token"], project["id"], user_id)
+
+    in_project, in_domain = {"project": {"id": project["id"]}}, {"domain": {"id": domain["id"]}}
+    callers = [
+        await token_of(user["id"], **in_project),
+        await token_of(user["id"], **in_domain),
+        await token_of(guest["id"], **in_project),
+        await token_of(user["id"], unscoped={}),
+    ]
+    mine = "/identity/v3/auth/projects"
+    for path, noun in ((f"domains/{domain['id']}", "domain"), (f"projects/{project['id']}", "project")):
+        assert [(await caller.get(mine)).status_code for caller in callers] == [200] * len(callers)
+        for enabled in (False, True):
+            answer = await admin.patch(f"/identity/v3/{path}", {noun: {"enabled": enabled}})
+            assert answer.status_code == 200
+            assert [(await caller.get(mine)).status_code for caller in callers] == [401] * len(callers)
+        callers = [await token_of(user["id"], **in_project), await token_of(guest["id"], **in_project)]
 
 
 async def test_no_token_or_a_wrong_one(cloud: TestCloud) -> None:

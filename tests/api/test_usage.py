@@ -4,7 +4,7 @@ import pytest
 
 from tests.api.boots import image_of
 from tests.api.client import Client
-from tests.api.stock import make_server
+from tests.api.stock import make_image, make_server
 
 EVER = "start=2020-01-01T00:00:00&end=2999-01-01T00:00:00"
 
@@ -63,3 +63,20 @@ async def test_before_pages_all_servers_count(client: Client, admin: Client) -> 
     await client.made("/compute/servers", {"server": body}, "2.60")
     path = f"/compute/os-simple-tenant-usage/{client.project_id}?{EVER}"
     await client.until(path, lambda seen: len(seen.json()["tenant_usage"]["server_usages"]) == 1001)
+
+
+async def test_a_project_with_more_servers_than_a_page_is_told_of_the_next(admin: Client) -> None:
+    image = await make_image(admin)
+    body = {"name": "s", "flavorRef": "42", "imageRef": image, "networks": "none"}
+    for count in (1000, 3):
+        await admin.made("/compute/servers", {"server": {**body, "min_count": count}}, "2.90")
+    await admin.until("/compute/servers?status=BUILD&limit=1", lambda seen: seen.json()["servers"] == [], 60)
+    path = f"/compute/os-simple-tenant-usage/{admin.project_id}?{EVER}"
+    first = (await admin.get(path, "2.40")).json()
+    assert len(first["tenant_usage"]["server_usages"]) == 1000
+    following = first["tenant_usage_links"][0]["href"].removeprefix("http://cloud.test:8774")
+    second = (await admin.get(following, "2.40")).json()
+    assert len(second["tenant_usage"]["server_usages"]) == 3
+    assert "tenant_usage_links" not in second
+    used = [each["instance_id"] for page in (first, second) for each in page["tenant_usage"]["server_usages"]]
+    assert len(set(used)) == 1003

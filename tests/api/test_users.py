@@ -134,7 +134,7 @@ async def test_a_user_sees_itself_and_its_projects(client: Client, other: Client
         ({"name": "x", "default_project_id": "no-such"}, 404, "project"),
         ({"name": "x", "options": {"lock_password": True}}, 400, "lock_password"),
         ({"name": "x", "options": []}, 400, "options"),
-        ({"name": "x", "more": [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}, 400, "more"),
+        ({"name": "x", "more": [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}, 400, "nested"),
         ({"name": "x", **{f"f{number}": 1 for number in range(129)}}, 400, "user"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner
 
 from polyport import cloud, process
@@ -54,6 +55,39 @@ def test_a_cloud_that_moves_keeps_its_password(tmp_path: Path) -> None:
         assert own.read_text() == text, "somebody has made it their own"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clouds:\n  work:\n    auth: {password: mine}\n",
+        '{"clouds": {"polyport": {}, "work": {}}}',
+        "[]",
+        '{"clouds": []}',
+        b"\xff",
+    ],
+)
+def test_credentials_of_other_clouds_are_not_written_over(tmp_path: Path, text: str | bytes) -> None:
+    mine = tmp_path / "clouds.yaml"
+    content = text if isinstance(text, bytes) else text.encode()
+    mine.write_bytes(content)
+    command = ["up", "--fake", "--state", str(tmp_path / "s"), "--clouds"]
+    for path in (mine, tmp_path / "no-such" / "clouds.yaml", tmp_path):
+        result = CliRunner().invoke(main, [*command, str(path)])
+        assert result.exit_code != 0
+        assert "clouds.yaml" in result.output or "is a directory" in result.output
+    assert mine.read_bytes() == content
+    assert not (tmp_path / "s").exists()
+
+
+def test_its_own_file_is_written_again(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    process._check_clouds(mine)
+    for text in ("", "{}", '{"clouds": {}}'):
+        mine.write_text(text)
+        process._check_clouds(mine)
+    announced(tmp_path, Api(), mine)
+    process._check_clouds(mine)
+
+
 @pytest.mark.parametrize("listen", ["9000", "x:", "x:0", "x:70000", "x:²", "[::1]"])
 def test_no_place_to_listen(tmp_path: Path, listen: str) -> None:
     result = CliRunner().invoke(main, ["up", "--fake", "--state", str(tmp_path / "s"), "--listen", listen])
@@ -92,3 +126,16 @@ async def test_a_database_is_nobody_elses_to_read(tmp_path: Path) -> None:
     async with cloud.running(config):
         for path in tmp_path.glob("polyport.db*"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_a_database_of_a_newer_polyport_is_left_alone(tmp_path: Path) -> None:
+    command = ["admin", "--state", str(tmp_path)]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/polyport.db", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "newer polyport" in result.output
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["9999"]

@@ -31,7 +31,7 @@ from polyport.errors import Invalid
 from polyport.ids import is_uuid
 from polyport.network import ipam
 from polyport.policy import PolicyNotAuthorized
-from polyport.web.bodies import InvalidField, only
+from polyport.web.bodies import InvalidField, check_depth, only
 from polyport.web.calls import Call
 
 MOST_USER_DATA = 65535
@@ -275,6 +275,7 @@ def _image(server: ServerBody) -> str:
         mappings = getattr(server, name) or []
         if mappings and (name == "block_device_mapping" or len(mappings) > 1):
             raise NotImageOfServer(reason="there are no volumes here, and a server has one disk.")
+        check_depth(mappings)
         for mapping in mappings:
             return _mapped_image(server, mapping)
     if not server.image:
@@ -350,6 +351,7 @@ def _hints(body: CreateServer) -> Mapping[str, object]:
     hints = body.hints if body.hints is not None else body.long_hints
     if hints is None:
         return {}
+    check_depth(hints)
     group = hints.get("group")
     if group is not None and not is_uuid(group):
         raise InvalidField(field="os:scheduler_hints.group", value=str(group)[:100], reason="It is not a 'uuid'")

@@ -4,6 +4,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from polyport.api.compute.fields import check_query
 from polyport.api.compute.microversions import USAGE_PAGING
 from polyport.compute import usage
@@ -59,14 +61,15 @@ def _used(
     start = _time(call, "start") or min(present, stop)
     if start > stop:
         raise StartAfterEnd
-    page = page_of(call.query, (), (), _MOST)
     paging = call.version in USAGE_PAGING
+    page = page_of(call.query, (), (), _MOST)
+    page = replace(page, limit=page.limit or _MOST)
     found = usage.used_between(
         tx,
         start,
         stop,
         project_id=project_id,
-        limit=(page.limit or _MOST) if paging else None,
+        limit=page.limit if paging else None,
         after=ServerId(page.marker) if paging and page.marker else None,
     )
     ids = sorted(used.id for servers in found.values() for used in servers)

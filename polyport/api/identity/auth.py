@@ -13,7 +13,7 @@ from polyport.context import Context
 from polyport.db.engine import Database, Tx
 from polyport.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from polyport.identity import assignments, tokens
-from polyport.identity.domains import Domain, find_domain, list_domains
+from polyport.identity.domains import Domain, find_domain, get_domain, list_domains
 from polyport.identity.passwords import Hashing
 from polyport.identity.projects import find_project, get_project, list_projects
 from polyport.identity.tokens import Scope, TokenFacts
@@ -256,7 +256,9 @@ def _usual_scope(tx: Tx, user_id: str) -> Scope:
     project_id = get_user(tx, user_id).default_project_id
     if project_id is None or not assignments.effective_roles(tx, user_id, "project", project_id):
         return tokens.UNSCOPED
-    return Scope(project_id=project_id) if get_project(tx, project_id).enabled else tokens.UNSCOPED
+    project = get_project(tx, project_id)
+    usable = project.enabled and get_domain(tx, project.domain_id).enabled
+    return Scope(project_id=project_id) if usable else tokens.UNSCOPED
 
 
 def _project_of(tx: Tx, wanted: ProjectRef) -> str:

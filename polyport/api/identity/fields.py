@@ -24,11 +24,10 @@ Tags = Annotated[list[Tag], Meta(max_length=80)]
 
 _NEVER_EXTRA = frozenset(("id", "links"))
 _MOST_EXTRA = 128
-_DEEPEST_EXTRA = 16
 
 
-class TooDeep(Invalid):
-    """Invalid input for field/attribute {field}. It is nested too deeply, or too large."""
+class TooMuchExtra(Invalid):
+    """Invalid input for field/attribute {field}. It has too many attributes of its own, or too long names of them."""
 
 
 class UnsupportedOption(Invalid):
@@ -48,9 +47,7 @@ def body_of(call: Call, noun: str, shape: type[T]) -> tuple[T, dict[str, Any]]:
     known = {name: value for name, value in inner.items() if name in names}
     extra = {name: value for name, value in inner.items() if name not in names and name not in _NEVER_EXTRA}
     if len(extra) > _MOST_EXTRA or any(len(name) > 255 for name in extra):
-        raise TooDeep(field=noun)
-    for name, value in extra.items():
-        _check_depth(name, value)
+        raise TooMuchExtra(field=noun)
     return bodies.convert(known, shape, noun), extra
 
 
@@ -87,17 +84,3 @@ def _fits(text: str, operator: str, wanted: str) -> bool:
         case "endswith":
             return text.endswith(wanted)
     return text == wanted
-
-
-def _check_depth(name: str, value: Any) -> None:
-    level = [value]
-    for _ in range(_DEEPEST_EXTRA):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not level:
-            return
-    raise TooDeep(field=name[:100])

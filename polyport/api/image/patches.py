@@ -12,7 +12,7 @@ from msgspec import Struct
 from polyport.api.image.fields import Attributes, attributes_of, change_of, check_property, properties_of
 from polyport.errors import Conflict, Forbidden, Invalid
 from polyport.image.images import Image, ImageChange
-from polyport.web.bodies import MalformedBody
+from polyport.web.bodies import MalformedBody, check_depth
 
 _TYPES = {
     "application/openstack-images-v2.1-json-patch": 1,
@@ -55,6 +55,7 @@ def read_patch(body: bytes, content_type: str) -> list[Change]:
         raise InvalidPatch(number=1, reason="the body must be an array of objects.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedBody from error
+    check_depth(entries)
     if len(entries) > _MOST_CHANGES:
         raise InvalidPatch(number=_MOST_CHANGES + 1, reason="these are too many.")
     return [_read(entry, number, minor) for number, entry in enumerate(entries, 1)]
