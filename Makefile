@@ -18,7 +18,7 @@ up: install guest ## a cloud that stays, with a clouds.yaml for any OpenStack cl
 
 test: check guest ## all checks, then all tests (root: some need network namespaces and guests)
 	@tools/install tcpdump
-	@$(run) pytest tests
+	@$(run) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 
 check: install ## format, lint, types, import rules
 	@$(run) ruff format --check --quiet . || { echo "not formatted; 'make format' does it" >&2; exit 1; }

@@ -112,20 +112,14 @@ class LocalCloud:
 async def running(config: Config) -> AsyncIterator[Cloud]:
     """A cloud from its configuration: database made or migrated, agent at work. Leaving it stops the cloud, not the
     guests. Raises what `alone` raises."""
-    async with alone(config, new=True):
-        password = await _prepare(config)
-        database = Database(config.database_url)
-        database.open()
-        try:
-            host = HostName(config.host)
-            store = Store(config.images)
-            hypervisor, dataplane = drivers(config)
-            agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
-            app = _app(config, database, hypervisor, dataplane, agent)
-            async with _at_work(agent) as task:
-                yield Cloud(config, database, app, task, dataplane, password)
-        finally:
-            database.close()
+    async with alone(config, new=True), _database(config) as (database, password):
+        host = HostName(config.host)
+        store = Store(config.images)
+        hypervisor, dataplane = drivers(config)
+        agent = Agent(LocalCloud(database, store, host), hypervisor, dataplane, config, host)
+        app = _app(config, database, hypervisor, dataplane, agent)
+        async with _at_work(agent) as task:
+            yield Cloud(config, database, app, task, dataplane, password)
 
 
 async def restore_admin(config: Config) -> str:
@@ -133,14 +127,9 @@ async def restore_admin(config: Config) -> str:
     raises."""
     password = secrets.token_urlsafe(16)
     with state_of(config.state):
-        await _prepare(config)
-        digest = await asyncio.to_thread(passwords.hash_password, password)
-        database = Database(config.database_url)
-        database.open()
-        try:
+        async with _database(config) as (database, _):
+            digest = await asyncio.to_thread(passwords.hash_password, password)
             await database.write(lambda tx: seed.restore_admin(tx, digest))
-        finally:
-            database.close()
     return password
 
 
@@ -194,8 +183,10 @@ async def _at_work(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
             await task
 
 
-async def _prepare(config: Config) -> str | None:
-    """The schema, and the rows a cloud begins with. The administrator's password where it was made here."""
+@asynccontextmanager
+async def _database(config: Config) -> AsyncIterator[tuple[Database, str | None]]:
+    """The database with the schema of now and the rows a cloud begins with, open while the body runs; and the
+    administrator's password where it was made here."""
     if config.database is None:
         # Passwords and tokens are in it, if only as digests. SQLite gives its log and index the mode of the database.
         config.database_file.touch(mode=0o600)
@@ -204,24 +195,29 @@ async def _prepare(config: Config) -> str | None:
     database = Database(config.database_url)
     database.open()
     try:
-        fresh = await database.read(seed.is_fresh)
-        password = (config.admin_password or secrets.token_urlsafe(16)) if fresh else None
-        digest = await asyncio.to_thread(passwords.hash_password, password) if password else ""
-        limits = {name: int(most) for name, most in msgspec.structs.asdict(config.limits).items()}
-
-        def begin(tx: Tx) -> set[str]:
-            if fresh:
-                seed.seed(tx, digest)
-                flavors.seed(tx)
-            quotas.configure(tx, limits)
-            hosts.register(tx, HostName(config.host))
-            return images.recover(tx)
-
-        kept = await database.write(begin)
-        # What an upload that was broken off by a crash left behind.
-        await asyncio.to_thread(Store(config.images).sweep, kept)
+        yield database, await _begin(config, database)
     finally:
         database.close()
+
+
+async def _begin(config: Config, database: Database) -> str | None:
+    """Write the rows a cloud begins with; the administrator's password where it was made here."""
+    fresh = await database.read(seed.is_fresh)
+    password = (config.admin_password or secrets.token_urlsafe(16)) if fresh else None
+    digest = await asyncio.to_thread(passwords.hash_password, password) if password else ""
+    limits = {name: int(most) for name, most in msgspec.structs.asdict(config.limits).items()}
+
+    def begin(tx: Tx) -> set[str]:
+        if fresh:
+            seed.seed(tx, digest)
+            flavors.seed(tx)
+        quotas.configure(tx, limits)
+        hosts.register(tx, HostName(config.host))
+        return images.recover(tx)
+
+    kept = await database.write(begin)
+    # What an upload that was broken off by a crash left behind.
+    await asyncio.to_thread(Store(config.images).sweep, kept)
     return password
 
 

@@ -63,7 +63,7 @@ class Client:
         document = answer.json()
         return next(iter(document.values())) if len(document) == 1 else document
 
-    async def until(self, path: str, holds: Callable[[httpx.Response], bool], seconds: float = 10.0) -> httpx.Response:
+    async def until(self, path: str, holds: Callable[[httpx.Response], bool], seconds: float = 30.0) -> httpx.Response:
         """GET a path until the answer satisfies `holds`; fails with the last answer."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:

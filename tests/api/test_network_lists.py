@@ -78,12 +78,12 @@ async def test_queries_that_are_refused_name_the_parameter(client: Client, query
 
 
 @pytest.mark.parametrize("noun", ["networks", "subnets", "ports", "security-groups", "security-group-rules"])
-@pytest.mark.parametrize("value", ["%00", "%ED%A0%80", "x" * 5000, "'\"--", "%F0%9F%A6%8A", "-1", "9" * 30, "true", ""])
-async def test_no_query_is_too_odd(client: Client, noun: str, value: str) -> None:
+async def test_no_query_is_too_odd(client: Client, noun: str) -> None:
     network = await make_network(client)
     await client.made("/network/ports", {"port": {"network_id": network}})
     columns = (await client.get(f"/network/{noun}")).json()[noun.replace("-", "_")][0]
-    for name in [
+    queries = []
+    for name in (
         *columns,
         "tags-any",
         "not-tags",
@@ -93,10 +93,13 @@ async def test_no_query_is_too_odd(client: Client, noun: str, value: str) -> Non
         "limit",
         "marker",
         "fields",
-    ]:
-        for query in (f"{name}={value}", f"{name}={value}&limit=1&marker={value}", f"limit=1&sort_key={name}"):
-            answer = await client.get(f"/network/{noun}?{query}")
-            assert answer.status_code in (200, 400, 404), (query, answer.text)
+    ):
+        queries.append(f"limit=1&sort_key={name}")
+        for value in ("%00", "%ED%A0%80", "x" * 5000, "'\"--", "%F0%9F%A6%8A", "-1", "9" * 30, "true", ""):
+            queries += [f"{name}={value}", f"{name}={value}&limit=1&marker={value}"]
+    for query in queries:
+        answer = await client.get(f"/network/{noun}?{query}")
+        assert answer.status_code in (200, 400, 404), (query, answer.text)
 
 
 async def test_fields(client: Client, ports: list[dict[str, Any]]) -> None:

@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import openstack
 import pytest
 
-from demo.scratch import ScratchCloud
+from demo.scratch import ROOT, ScratchCloud
 
 
 @pytest.fixture(scope="session")
@@ -40,16 +40,29 @@ def net1(sdk: Any) -> Any:
     return network
 
 
-@pytest.fixture
-def cli(cloud: ScratchCloud) -> Callable[..., Any]:
+@pytest.fixture(scope="session")
+def cli(cloud: ScratchCloud) -> Iterator[Callable[..., Any]]:
     """`openstack` as a person calls it; the decoded output, or None where it prints nothing."""
-    program = Path(sys.executable).parent / "openstack"
+    command = [sys.executable, "-m", "tests.clients.many_calls"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as calls:
+        assert calls.stdin is not None
+        assert calls.stdout is not None
 
-    def call(*words: str, text: bool = False) -> Any:
-        shown = [] if text else ["-f", "json"]
-        command = [str(program), "--os-cloud", "polyport", *words, *shown]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert ran.returncode == 0, f"{' '.join(words)}: {ran.stderr}"
-        return ran.stdout if text else json.loads(ran.stdout or "null")
+        def call(*words: str, text: bool = False) -> Any:
+            shown = [] if text else ["-f", "json"]
+            print(json.dumps(["--os-cloud", "polyport", *words, *shown]), file=calls.stdin, flush=True)
+            status, said, complained = json.loads(calls.stdout.readline())
+            assert status == 0, f"{' '.join(words)}: {complained}"
+            return said if text else json.loads(said or "null")
 
-    return call
+        yield call
+        calls.stdin.close()
+    assert calls.returncode == 0
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    """Call `holds` until it is true."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)

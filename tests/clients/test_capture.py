@@ -67,7 +67,9 @@ def test_the_environment_says_which_cloud(cloud: ScratchCloud, sdk: Any, port: A
 
 
 def test_interrupted_it_ends_quietly(port: Any) -> None:
-    with start(port.id) as running:
+    # What is started in a shell's background is deaf to it, and so are its children, unless they are told.
+    hearing = ["env", "--default-signal=INT", *command(port.id)]
+    with subprocess.Popen(hearing, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert len(running.stdout.read(HEADER_SIZE)) == HEADER_SIZE
         running.send_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ from novaclient import client as novaclient
 from novaclient import exceptions
 
 from demo.scratch import ScratchCloud
+from tests.clients.conftest import until
 
 pytestmark = pytest.mark.clients
 
@@ -20,8 +21,7 @@ def test_nics_on_one_network_at_many_microversions(nova: Any, image: Any, net1: 
     nics = [{"net-id": net1.id}, {"net-id": net1.id, "v4-fixed-ip": "10.1.0.201"}]
     server = nova.servers.create("nova1", image.id, "1", nics=nics)
     try:
-        while nova.servers.get(server.id).status == "BUILD":
-            pass
+        until(lambda: nova.servers.get(server.id).status == "ACTIVE", "the server is ACTIVE")
         listed = nova.servers.interface_list(server.id)
         assert [nic.fixed_ips[0]["ip_address"] for nic in listed][1] == "10.1.0.201"
         made = nova.servers.interface_attach(server.id, None, net1.id, None)
@@ -40,7 +40,5 @@ def test_files_for_the_guest(cloud: ScratchCloud, sdk: Any, image: Any, net1: An
     with pytest.raises(exceptions.Forbidden, match=r"exceeds maximum 10240: personality\[0\]\.contents"):
         nova.servers.create("nova3", image.id, "1", nics="none", files={"a": b"x" * 10241})
     server = nova.servers.create("nova3", image.id, "1", nics="none", files={"iosxe_config.txt": b"hostname r1\n"})
-    while nova.servers.get(server.id).status == "BUILD":
-        pass
-    assert nova.servers.get(server.id).status == "ACTIVE"
+    until(lambda: nova.servers.get(server.id).status == "ACTIVE", "the server is ACTIVE")
     nova.servers.delete(server.id)

@@ -1,7 +1,4 @@
-"""Real guests in a cloud of their own process, driven by openstacksdk: one cloud for all stories, one server for each.
-
-Fixtures are named after the life stage a server is in; `server_any` runs a story in each of them.
-"""
+"""Real guests in a cloud of their own process, driven by openstacksdk: one cloud for all stories."""
 
 import os
 import re
@@ -14,7 +11,6 @@ import pytest
 
 from demo.scratch import ScratchCloud
 from guest.build import KERNEL_ARGUMENTS, build
-from guest.channel import Guest
 from tests.guest.rig import Rig, Server
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -95,29 +91,6 @@ def keep_what_was_said(request: pytest.FixtureRequest, rig: Rig, servers: Iterab
             (folder / f"{server.id}.console").write_text(server.guest.console(200_000))
 
 
-STAGES = ("active", "restarted", "rebooted", "recovered", "hotplugged")
-
-
-@pytest.fixture(params=STAGES)
-def server_any(request: pytest.FixtureRequest, rig: Rig, network: Any, boot: Callable[..., Server]) -> Server:
-    """A server with three NICs on one network, in each stage of its life."""
-    entry = {"uuid": network.id}
-    if request.param == "hotplugged":
-        server = boot(entry)
-        server.attach(net_id=network.id)
-        server.attach(net_id=network.id)
-        return server
-    server = boot(entry, entry, entry)
-    if request.param == "restarted":
-        server.stop()
-        server.start()
-    elif request.param == "rebooted":
-        server.reboot("HARD")
-    elif request.param == "recovered":
-        rig.kill_and_restart()
-    return server
-
-
 FAILED = pytest.StashKey[bool]()
 
 
@@ -127,7 +100,3 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.when == "call" and report.failed:
         item.stash[FAILED] = True
     return report
-
-
-def guest_of(rig: Rig, server_id: str) -> Guest:
-    return Guest(rig.cloud.server_directory(server_id))

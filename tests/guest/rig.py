@@ -35,7 +35,7 @@ class Rig:
         self.cloud.stop(signal.SIGKILL)
         self.cloud.start()
 
-    def until(self, holds: Any, what: str, seconds: float = 30.0) -> Any:
+    def until(self, holds: Any, what: str, seconds: float = 60.0) -> Any:
         """Call `holds` until it gives something true, and return that."""
         deadline = time.monotonic() + seconds
         while not (found := holds()):

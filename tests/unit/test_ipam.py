@@ -1,15 +1,12 @@
 """Which addresses ports get: the circle of a subnet's pools, and what is set aside before it is walked."""
 
-from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polyport.context import Context
-from polyport.db import schema
 from polyport.db.engine import Database, Tx
 from polyport.db.tables.network import addresses, ports
 from polyport.ids import NetworkId, ProjectId, SubnetId, UserId
@@ -121,13 +118,8 @@ class Net:
 
 
 @pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Net]:
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    schema.upgrade(url)
-    database = Database(url)
-    database.open()
-    yield Net(database)
-    database.close()
+def net(database: Database) -> Net:
+    return Net(database)
 
 
 async def test_one_request_gets_addresses_in_order_and_none_twice(net: Net) -> None:

@@ -1,7 +1,6 @@
 """What hosts are told of networks and ports: who is woken by which change, and what a plan says."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
@@ -9,7 +8,6 @@ import sqlalchemy as sa
 from msgspec import structs
 
 from polyport.context import Context
-from polyport.db import schema
 from polyport.db.engine import Database, Tx
 from polyport.db.tables.metadata import revisions
 from polyport.ids import HostName, NetworkId, PortId, ProjectId, SubnetId, UserId
@@ -62,13 +60,8 @@ class Cloud:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    schema.upgrade(url)
-    database = Database(url)
-    database.open()
-    yield Cloud(database)
-    database.close()
+def cloud(database: Database) -> Cloud:
+    return Cloud(database)
 
 
 async def test_a_plan_has_networks_with_their_subnets_in_order(cloud: Cloud) -> None:
